@@ -1,0 +1,50 @@
+import { spawnSync } from 'node:child_process';
+import { playwright } from '@vitest/browser-playwright';
+import { defineConfig } from 'vitest/config';
+import { CountReporter } from './test/help/reporter.ts';
+
+/** A browser that answers. The engine's tests run in it a second time; tests that need Node are named NAME.node.test.ts. */
+const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
+  (path) => spawnSync(path, ['--version'], { stdio: 'ignore', timeout: 20_000 }).status === 0,
+);
+const notes = chromium === undefined ? ['browser tests: not run, no chromium on this machine'] : [];
+
+const node = { test: { name: 'node', include: ['test/**/*.test.ts'] } };
+const browser = (executablePath: string) => ({
+  // Found before the first test: a package met later would reload the page under a running test.
+  optimizeDeps: { include: ['fast-check'] },
+  test: {
+    name: 'browser',
+    include: ['test/{base,arch,mm,fs}/**/*.test.ts'],
+    exclude: ['**/*.node.test.ts'],
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      provider: playwright({
+        launchOptions: {
+          executablePath,
+          args: [
+            '--no-sandbox',
+            '--disable-gpu',
+            '--disable-quic',
+            '--no-first-run',
+            '--disable-background-networking',
+            '--disable-component-update',
+            '--disable-sync',
+          ],
+        },
+      }),
+      instances: [{ browser: 'chromium' as const }],
+    },
+  },
+});
+
+export default defineConfig({
+  test: {
+    projects: chromium === undefined ? [node] : [node, browser(chromium)],
+    reporters: ['default', new CountReporter(notes)],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
