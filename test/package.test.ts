@@ -1,0 +1,84 @@
+/** What the package promises to those who install it. */
+import { existsSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { root, text } from '../tools/sources.ts';
+import { importsOf, resolved } from './help/imports.ts';
+
+interface Manifest {
+  readonly name: string;
+  readonly license: string;
+  readonly type: string;
+  readonly engines: { readonly node: string };
+  readonly bin: Readonly<Record<string, string>>;
+  readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>;
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly optionalDependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+}
+const manifest = JSON.parse(text('package.json')) as Manifest;
+const lock = JSON.parse(text('package-lock.json')) as {
+  packages: Record<string, { dev?: boolean; optional?: boolean; resolved?: string; hasInstallScript?: boolean }>;
+};
+
+describe('package', () => {
+  test('name, licence, command and floor', () => {
+    expect(manifest).toMatchObject({
+      name: 'quire-mm',
+      license: 'MIT',
+      type: 'module',
+      engines: { node: '>=20.19' },
+      bin: { quire: 'bin/quire.js' },
+    });
+    expect(existsSync(`${root}LICENSE`)).toBe(true);
+  });
+
+  test('the names that can be imported', () => {
+    expect(Object.keys(manifest.exports)).toEqual(['.', './package.json']);
+    for (const target of Object.values(manifest.exports)) {
+      if (typeof target === 'string') continue;
+      const source = target.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
+      expect(existsSync(root + source), source).toBe(true);
+      expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
+    }
+  });
+
+  test('run-time dependencies are the ones agreed on, and no others', () => {
+    expect(Object.keys(manifest.dependencies)).toEqual(['@commander-js/extra-typings', 'commander']);
+    expect(Object.keys(manifest.optionalDependencies)).toEqual(['koffi']);
+  });
+
+  test('versions are exact, and the lockfile names no registry', () => {
+    const { dependencies, optionalDependencies, devDependencies } = manifest;
+    for (const [name, version] of Object.entries({ ...dependencies, ...optionalDependencies, ...devDependencies }))
+      expect(version, name).toMatch(/^(npm:@?[\w/-]+@)?\d+\.\d+\.\d+$/);
+    expect(Object.entries(lock.packages).filter(([, p]) => p.resolved !== undefined)).toEqual([]);
+  });
+
+  test('what always gets installed runs no script of its own', () => {
+    const scripts = Object.entries(lock.packages).filter(([, p]) => p.hasInstallScript && !p.dev && !p.optional);
+    expect(scripts).toEqual([]);
+    expect(Object.keys(manifest.scripts)).not.toEqual(expect.arrayContaining(['postinstall']));
+  });
+
+  test('the library opens in a browser: its entry reaches no Node module and no package', () => {
+    const seen = new Set<string>();
+    const outside: string[] = [];
+    const visit = (path: string): void => {
+      if (seen.has(path)) return;
+      seen.add(path);
+      for (const specifier of importsOf(text(path))) {
+        const target = resolved(path, specifier);
+        if (target === null) outside.push(`${path} -> ${specifier}`);
+        else visit(target);
+      }
+    };
+    visit('src/index.ts');
+    expect(seen.size).toBeGreaterThan(1);
+    expect(outside).toEqual([]);
+  });
+
+  test('its entry lists its names', () => {
+    expect(text('src/index.ts')).not.toMatch(/export \*/);
+  });
+});
