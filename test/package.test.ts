@@ -18,7 +18,16 @@ interface Manifest {
 }
 const manifest = JSON.parse(text('package.json')) as Manifest;
 const lock = JSON.parse(text('package-lock.json')) as {
-  packages: Record<string, { dev?: boolean; optional?: boolean; resolved?: string; hasInstallScript?: boolean }>;
+  packages: Record<
+    string,
+    {
+      dev?: boolean;
+      optional?: boolean;
+      resolved?: string;
+      hasInstallScript?: boolean;
+      optionalDependencies?: Record<string, string>;
+    }
+  >;
 };
 
 describe('package', () => {
@@ -53,6 +62,12 @@ describe('package', () => {
     for (const [name, version] of Object.entries({ ...dependencies, ...optionalDependencies, ...devDependencies }))
       expect(version, name).toMatch(/^(npm:@?[\w/-]+@)?\d+\.\d+\.\d+$/);
     expect(Object.entries(lock.packages).filter(([, p]) => p.resolved !== undefined)).toEqual([]);
+  });
+
+  test('the lockfile holds the packages of every platform: `npm ci` refuses one that does not', () => {
+    const named = Object.values(lock.packages).flatMap((p) => Object.keys(p.optionalDependencies ?? {}));
+    expect(named.length).toBeGreaterThan(20);
+    expect(named.filter((name) => lock.packages[`node_modules/${name}`] === undefined)).toEqual([]);
   });
 
   test('what always gets installed runs no script of its own', () => {
