@@ -1,5 +1,5 @@
 /** The project's own files, for tests and tools that read them. Paths are relative to the root, with forward slashes. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
@@ -8,6 +8,8 @@ export const text = (path: string): string => readFileSync(root + path, 'utf8');
 /** Every file under a folder, sorted; `''` is the root, without what is installed, built or kept by git. */
 export function filesUnder(folder: string): string[] {
   const found: string[] = [];
+  // git keeps no empty folder: one that is not there holds nothing.
+  if (!existsSync(root + folder)) return found;
   for (const entry of readdirSync(root + folder, { withFileTypes: true })) {
     const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
     if (entry.isFile()) found.push(path);
@@ -17,9 +19,7 @@ export function filesUnder(folder: string): string[] {
 }
 
 export const sources = (folder: string): string[] => filesUnder(folder).filter((path) => path.endsWith('.ts'));
-/** The folders of src/. */
-export const layers = (): string[] =>
-  readdirSync(`${root}src`, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name)
-    .sort();
+/** The folders of src/ that hold sources. */
+export const layers = (): string[] => [
+  ...new Set(sources('src').flatMap((path) => (path.split('/').length > 2 ? [path.split('/')[1] ?? ''] : []))),
+];

@@ -1,6 +1,7 @@
 /** What commands share: sizes, and the settings of a replay. A setting is declared once; flag, help and `--vary` read it. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { QuireError } from '../base/errors.ts';
+import { RELEASE_NAMES, release } from '../mm/release.ts';
 
 /** The largest size that is believed: 1 PiB. */
 const SIZE_MAX = 2 ** 50;
@@ -44,11 +45,6 @@ const word =
     return found;
   };
 
-function kernelRelease(text: string): string {
-  if (!/^\d{1,2}\.\d{1,3}$/.test(text)) throw new QuireError('EINVAL', `'${text}': expected a release such as 6.18`);
-  return text;
-}
-
 /** `64k=always,2m=madvise,top=never` as the kernel names its files: `{ '64kB': 'always', '2048kB': 'madvise', top: 'never' }`. */
 function thpControls(text: string): Readonly<Record<string, string>> {
   const mode = word('always', 'inherit', 'madvise', 'never');
@@ -75,7 +71,7 @@ const setting = <T>(argument: string, doc: string, parse: (text: string) => T): 
 
 /** The settings of every replay, by the name of their flag. */
 export const settings = {
-  kernel: setting('release', 'kernel whose rules hold, such as 6.18', kernelRelease),
+  kernel: setting('release', `kernel whose rules hold: ${RELEASE_NAMES.join(', ')}`, (text) => release(text).name),
   'page-size': setting('size', 'base page: 4k, 16k or 64k', sizeOf(['4k', '16k', '64k'])),
   memory: setting('size', 'memory of the machine', size(2 ** 20, SIZE_MAX, '1M to 1024T')),
   memcg: setting('size', 'memory limit of the group; 0: none', parseSize),
