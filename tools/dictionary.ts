@@ -10,7 +10,8 @@ export const DICTIONARY = 'docs/dictionary.md';
 const MARK = '<!-- made by `npm run dictionary` from the @kernel lines of src/: do not edit below -->';
 
 /** `@kernel mm/readahead.c page_cache_ra_order (6.18)`; several names with commas; `struct` or `enum` before a name. */
-const TAG = /@kernel +([\w./-]+\.[chS]) +((?:(?:struct|enum) )?\w+(?:, *(?:(?:struct|enum) )?\w+)*) +\(([^()]+)\)/;
+const TAG =
+  /@kernel +([\w./-]+(?:\.[chS]|\/Kconfig)) +((?:(?:struct|enum) )?\w+(?:, *(?:(?:struct|enum) )?\w+)*) +\(([^()]+)\)/;
 const RELEASE = /^(?:v?\d+\.\d+|next)(?:[-–](?:\d+\.\d+|next)?)?(?:, *\d+\.\d+(?:[-–](?:\d+\.\d+)?)?)*$/;
 
 export interface Entry {
