@@ -21,6 +21,11 @@ const commands: readonly Entry[] = [
     summary: 'replay a recording and say what the page cache holds at the end',
     load: () => import('./commands/replay.ts'),
   },
+  {
+    name: 'fit',
+    summary: 'what page sizes and memory-map layouts cost or save for the files of a tree',
+    load: () => import('./commands/fit.ts'),
+  },
 ];
 
 /** The names of all commands, for the tests and the README. */
