@@ -26,7 +26,8 @@ export function fitText(report: FitReport): string {
   else {
     lines.push(...unaskedLines(resident.denied, 'neither owned nor writable by this user, so the kernel does not say'));
     lines.push(...unaskedLines(resident.failed, 'could not be opened'));
-    if (resident.bill.files === 0) lines.push('  nothing');
+    if (resident.bill.files === 0)
+      lines.push(resident.denied.files + resident.failed.files > 0 ? '  nothing of the others' : '  nothing');
     else {
       lines.push(`  ${number(resident.bill.files)} files, ${size(resident.bill.bytes)} of their bytes`);
       lines.push(...billLines(resident.bill, memory.bytes));

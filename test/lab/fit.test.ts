@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -42,6 +51,12 @@ function quire(...args: readonly string[]) {
   const errors = stderr.split('\n').filter((line) => line !== '' && !line.includes('npm run build'));
   return { status, stdout, errors };
 }
+
+/** Every name in a report, at any depth. */
+const keysOf = (value: unknown): string[] =>
+  typeof value !== 'object' || value === null
+    ? []
+    : Object.entries(value).flatMap(([key, below]) => [...(Array.isArray(value) ? [] : [key]), ...keysOf(below)]);
 
 describe('fitDirs', () => {
   test('adds up a tree as its sizes say (the method of claim C03)', async () => {
@@ -145,6 +160,8 @@ describe('quire fit', () => {
     const report = JSON.parse(stdout) as FitReport;
     expect(report.schema).toBe('quire.fit/1');
     expect(report.all.pageSizes.map((r) => r.cacheBytes)).toEqual([rounded(4096n), rounded(16384n), rounded(65536n)]);
+    const page = readFileSync(`${root}docs/fit.md`, 'utf8');
+    expect(keysOf(report).filter((key) => !page.includes(`\`${key}\``))).toEqual([]);
     expect(Object.keys(report)).toEqual(['schema', 'dirs', 'memory', 'walked', 'all', 'resident', 'layouts', 'basis']);
   });
 
