@@ -1,0 +1,352 @@
+/**
+ * What file systems on a block device have in common: reads of contiguous runs, write-back of dirty blocks, per-block state
+ * of folios with several blocks. iomap.ts and buffer_head.ts add the two ways of writing; a file system adds its rules.
+ */
+import type { AddressSpaceOperations } from '../mm/address_space.ts';
+import {
+  filemapGetFolio,
+  filemapRead,
+  folioEndRead,
+  folioEndWriteback,
+  folioStartWriteback,
+  folioUnlock,
+  type Kiocb,
+} from '../mm/filemap.ts';
+import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
+import type { Machine } from '../mm/machine.ts';
+import {
+  folioAttachPrivate,
+  folioDetachPrivate,
+  folioIndex,
+  folioNextIndex,
+  folioNrPages,
+  folioPrivate,
+  folioSet,
+  folioTest,
+} from '../mm/mm_types.ts';
+import { addToBio, filemapDirtyFolio, folioCancelDirty, type WritebackControl } from '../mm/page_writeback.ts';
+import { PG } from '../mm/page_flags.ts';
+import { BlockStates } from './block_state.ts';
+import { Extents, MAPPED } from './extents.ts';
+
+/** A file on the device. */
+export interface Inode {
+  readonly extents: Extents;
+  /** Written to since it was last closed. */
+  written: boolean;
+}
+
+export abstract class BlockFs implements AddressSpaceOperations {
+  abstract readonly name: string;
+  readonly states = new BlockStates();
+  protected readonly inodes: Inode[] = [];
+  /** Calls that asked where blocks are: one for each extent and request (iomap), one for each block (buffer_head). */
+  mappingCalls = 0;
+
+  /** Bytes that the per-block state of a folio of `blocks` blocks takes in the kernel. */
+  abstract stateBytes(blocks: number): number;
+  /** Does a read of a folio with several blocks attach per-block state? */
+  protected abstract readonly stateOnRead: boolean;
+
+  inode(mapping: MappingId): Inode {
+    let inode = this.inodes[mapping];
+    if (inode === undefined) {
+      inode = { extents: new Extents(), written: false };
+      this.inodes[mapping] = inode;
+    }
+    return inode;
+  }
+
+  inodeInit(m: Machine, mapping: MappingId): void {
+    const blocks = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
+    this.inode(mapping).extents.set(0, blocks, MAPPED);
+  }
+
+  blockSize(m: Machine, mapping: MappingId): number {
+    return 2 ** (m.spaces.blkbits[mapping] as number);
+  }
+
+  protected blocksOf(m: Machine, mapping: MappingId, folio: FolioId): number {
+    return (folioNrPages(m.map, folio) * m.config.pageSize) / this.blockSize(m, mapping);
+  }
+
+  /** The folio's per-block state, attached if it is missing; 0 for a folio of one block. */
+  protected attachState(m: Machine, mapping: MappingId, folio: FolioId): number {
+    const { map } = m;
+    if (folioTest(map, folio, PG.PG_private)) return folioPrivate(map, folio);
+    const nr = this.blocksOf(m, mapping, folio);
+    if (nr <= 1) return 0;
+    const row = this.states.alloc(nr);
+    if (folioTest(map, folio, PG.PG_uptodate)) this.states.setUptodate(row, 0, nr);
+    if (folioTest(map, folio, PG.PG_dirty)) this.states.setDirty(row, 0, nr);
+    folioAttachPrivate(map, folio, row);
+    return row;
+  }
+
+  protected stateOf(m: Machine, folio: FolioId): number {
+    return folioTest(m.map, folio, PG.PG_private) ? folioPrivate(m.map, folio) : 0;
+  }
+
+  protected detachState(m: Machine, folio: FolioId): void {
+    const row = folioDetachPrivate(m.map, folio);
+    if (row !== 0) this.states.free(row);
+  }
+
+  // Reading.
+
+  read(m: Machine, iocb: Kiocb): number {
+    return filemapRead(m, iocb);
+  }
+
+  readFolio(m: Machine, mapping: MappingId, folio: FolioId): void {
+    this.readahead(m, mapping, folioIndex(m.map, folio), folioNrPages(m.map, folio));
+  }
+
+  /** One request for each run of blocks that lie on the device; holes and what is past the end become zeros at once. */
+  readahead(m: Machine, mapping: MappingId, index: number, nrPages: number): void {
+    const { map } = m;
+    const page = m.config.pageSize;
+    const block = this.blockSize(m, mapping);
+    const start = index * page;
+    const stop = (index + nrPages) * page;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / block) * block;
+    const end = Math.min(stop, eof);
+    const { extents } = this.inode(mapping);
+    if (start < end && extents.covers(start / block, end / block, MAPPED)) {
+      this.mappingCalls++;
+      if (this.stateOnRead || stop > eof) this.attachStates(m, mapping, index, index + nrPages);
+      m.io.read(mapping, start, end - start);
+      for (let i = Math.ceil(end / page); i < index + nrPages; ) {
+        // A folio of a large block size may begin past the end of the file only when the file shrank meanwhile.
+        const folio = filemapGetFolio(m, mapping, i);
+        if (folio === 0) break;
+        i = folioNextIndex(map, folio);
+        if (folioIndex(map, folio) * page >= end) folioEndRead(m, folio, true);
+      }
+      return;
+    }
+    // In pieces: count first what each folio waits for, since a request may be answered at once.
+    const runs: number[] = [];
+    for (let b = start / block; b < end / block; ) {
+      const e = extents.at(b);
+      this.mappingCalls++;
+      const next = e === undefined ? extents.nextStart(b) : e.end;
+      const to = Math.min(next, end / block);
+      if (e !== undefined && e.state === MAPPED) runs.push(b * block, to * block);
+      b = to;
+    }
+    for (let i = index; i < index + nrPages; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) break;
+      const from = folioIndex(map, folio) * page;
+      i = folioNextIndex(map, folio);
+      let waits = 0;
+      for (let r = 0; r < runs.length; r += 2)
+        waits += Math.max(0, Math.min(runs[r + 1] as number, i * page) - Math.max(runs[r] as number, from));
+      const row = waits === 0 ? 0 : this.attachState(m, mapping, folio);
+      if (row !== 0) this.states.rows.readPending[row] = waits;
+      if (waits === 0) folioEndRead(m, folio, true);
+    }
+    for (let r = 0; r < runs.length; r += 2) {
+      const from = runs[r] as number;
+      m.io.read(mapping, from, (runs[r + 1] as number) - from);
+    }
+  }
+
+  private attachStates(m: Machine, mapping: MappingId, index: number, end: number): void {
+    for (let i = index; i < end; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) return;
+      i = folioNextIndex(m.map, folio);
+      const row = this.attachState(m, mapping, folio);
+      if (row === 0) continue;
+      const bytes = i * m.config.pageSize - folioIndex(m.map, folio) * m.config.pageSize;
+      const left = (m.spaces.size[mapping] as number) - folioIndex(m.map, folio) * m.config.pageSize;
+      const block = this.blockSize(m, mapping);
+      this.states.rows.readPending[row] = Math.max(0, Math.min(bytes, Math.ceil(left / block) * block));
+    }
+  }
+
+  endRead(m: Machine, mapping: MappingId, offset: number, length: number, ok: boolean): void {
+    const { map } = m;
+    const page = m.config.pageSize;
+    const end = offset + length;
+    for (let i = Math.floor(offset / page); i * page < end; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) {
+        i++;
+        continue;
+      }
+      const from = folioIndex(map, folio) * page;
+      i = folioNextIndex(map, folio);
+      const row = this.stateOf(m, folio);
+      if (row === 0) {
+        folioEndRead(m, folio, ok);
+        continue;
+      }
+      const a = Math.max(offset, from);
+      const b = Math.min(end, i * page);
+      const block = this.blockSize(m, mapping);
+      if (ok) this.states.setUptodate(row, (a - from) / block, Math.ceil((b - a) / block));
+      const pending = (this.states.rows.readPending[row] as number) - (b - a);
+      this.states.rows.readPending[row] = Math.max(pending, 0);
+      if (pending > 0) continue;
+      if (this.states.rows.edge[row] === 1) {
+        this.states.rows.edge[row] = 0;
+        if (this.states.allUptodate(row)) folioSet(map, folio, PG.PG_uptodate);
+        continue;
+      }
+      // What was not read is a hole or past the end: zeros.
+      if (ok) this.states.setUptodate(row, 0, this.states.rows.nr[row] as number);
+      folioEndRead(m, folio, ok);
+    }
+  }
+
+  isPartiallyUptodate(m: Machine, folio: FolioId, from: number, length: number): boolean {
+    const row = this.stateOf(m, folio);
+    if (row === 0) return false;
+    const block = (folioNrPages(m.map, folio) * m.config.pageSize) / (this.states.rows.nr[row] as number);
+    const first = Math.floor(from / block);
+    return this.states.isUptodate(row, first, Math.ceil((from + length) / block) - first);
+  }
+
+  // Writing: the state of what was copied into a folio.
+
+  /** Reads blocks of a locked folio before a write to part of them: false when the read has not ended yet. */
+  protected readForWrite(m: Machine, mapping: MappingId, folio: FolioId, offset: number, length: number): boolean {
+    const { map } = m;
+    const row = this.stateOf(m, folio);
+    if (row === 0) {
+      m.io.read(mapping, offset, length);
+      // The end of a read unlocks, and this one was for the writer.
+      folioSet(map, folio, PG.PG_locked);
+      if (folioTest(map, folio, PG.PG_uptodate)) return true;
+    } else {
+      this.states.rows.readPending[row] = length;
+      this.states.rows.edge[row] = 1;
+      m.io.read(mapping, offset, length);
+      const block = this.blockSize(m, mapping);
+      const base = (folioIndex(map, folio) * m.config.pageSize) / block;
+      if (this.states.isUptodate(row, offset / block - base, length / block)) return true;
+    }
+    m.wait = folio;
+    return false;
+  }
+
+  /** Bytes [from, to) of the folio hold data now. */
+  protected writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
+    const block = this.blockSize(m, mapping);
+    const row = this.stateOf(m, folio);
+    if (row === 0) folioSet(m.map, folio, PG.PG_uptodate);
+    else {
+      const first = Math.floor(from / block);
+      const n = Math.ceil(to / block) - first;
+      this.states.setUptodate(row, first, n);
+      this.states.setDirty(row, first, n);
+      if (!folioTest(m.map, folio, PG.PG_uptodate) && this.states.allUptodate(row))
+        folioSet(m.map, folio, PG.PG_uptodate);
+    }
+    filemapDirtyFolio(m, mapping, folio);
+  }
+
+  /** Gives blocks that are being written their place on the device. */
+  protected allocateBlocks(_m: Machine, mapping: MappingId, first: number, end: number): void {
+    this.inode(mapping).extents.set(first, end, MAPPED);
+  }
+
+  writeFolio(m: Machine, wbc: WritebackControl, mapping: MappingId, folio: FolioId): void {
+    const { map } = m;
+    const page = m.config.pageSize;
+    const block = this.blockSize(m, mapping);
+    const from = folioIndex(map, folio) * page;
+    const size = folioNrPages(map, folio) * page;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / block) * block;
+    const limit = Math.min(size, eof - from);
+    const had = this.stateOf(m, folio);
+    const row = had !== 0 ? had : this.attachState(m, mapping, folio);
+    // Without state the folio was written as a whole.
+    if (had === 0 && row !== 0) this.states.setDirty(row, 0, this.states.rows.nr[row] as number);
+    folioStartWriteback(m, folio, false);
+    if (limit <= 0) {
+      if (row !== 0) this.states.clearDirty(row, 0, this.states.rows.nr[row] as number);
+      folioEndWriteback(m, folio);
+      folioUnlock(m, folio);
+      return;
+    }
+    if (row === 0) {
+      this.allocateBlocks(m, mapping, from / block, (from + limit) / block);
+      folioUnlock(m, folio);
+      addToBio(m, wbc, from, limit);
+      return;
+    }
+    const blocks = limit / block;
+    let pending = 0;
+    const runs: number[] = [];
+    for (let b = this.states.nextDirty(row, 0); b >= 0 && b < blocks; b = this.states.nextDirty(row, b + this.states.run)) {
+      const n = Math.min(this.states.run, blocks - b);
+      runs.push(b, n);
+      pending += n * block;
+    }
+    this.states.clearDirty(row, 0, this.states.rows.nr[row] as number);
+    this.states.rows.writePending[row] = pending;
+    folioUnlock(m, folio);
+    if (pending === 0) folioEndWriteback(m, folio);
+    for (let r = 0; r < runs.length; r += 2) {
+      const b = from / block + (runs[r] as number);
+      this.allocateBlocks(m, mapping, b, b + (runs[r + 1] as number));
+      addToBio(m, wbc, b * block, (runs[r + 1] as number) * block);
+    }
+  }
+
+  endWrite(m: Machine, mapping: MappingId, offset: number, length: number, ok: boolean): void {
+    const { map } = m;
+    const page = m.config.pageSize;
+    const end = offset + length;
+    for (let i = Math.floor(offset / page); i * page < end; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) {
+        i++;
+        continue;
+      }
+      const from = folioIndex(map, folio) * page;
+      i = folioNextIndex(map, folio);
+      if (!folioTest(map, folio, PG.PG_writeback)) continue;
+      const row = this.stateOf(m, folio);
+      if (row !== 0) {
+        const part = Math.min(end, i * page) - Math.max(offset, from);
+        const pending = (this.states.rows.writePending[row] as number) - part;
+        this.states.rows.writePending[row] = pending;
+        if (pending > 0) continue;
+      }
+      if (!ok) m.writeErrors++;
+      folioEndWriteback(m, folio);
+    }
+  }
+
+  // Letting go.
+
+  releaseFolio(m: Machine, folio: FolioId): boolean {
+    if (folioTest(m.map, folio, PG.PG_dirty)) return false;
+    this.detachState(m, folio);
+    return true;
+  }
+
+  invalidateFolio(m: Machine, folio: FolioId, from: number, length: number): void {
+    if (from !== 0 || length < folioNrPages(m.map, folio) * m.config.pageSize) return;
+    folioCancelDirty(m, folio);
+    this.detachState(m, folio);
+  }
+
+  directWrite(m: Machine, mapping: MappingId, offset: number, length: number): void {
+    const block = this.blockSize(m, mapping);
+    this.inode(mapping).extents.set(Math.floor(offset / block), Math.ceil((offset + length) / block), MAPPED);
+    m.spaces.size[mapping] = Math.max(m.spaces.size[mapping] as number, offset + length);
+  }
+
+  release(_m: Machine, _mapping: MappingId): void {}
+
+  abstract write(m: Machine, file: FileId, pos: number, length: number): number;
+  abstract setSize(m: Machine, mapping: MappingId, size: number): boolean;
+  abstract punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
+  abstract fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
+}

@@ -1,0 +1,208 @@
+/**
+ * Buffered writes by block: a buffer_head for each block of a folio, and a question for each block where it lies. Only the
+ * blocks at the edges of a write are read before it. The folio sizes come from the length left of the write alone.
+ * @kernel mm/filemap.c generic_perform_write (6.18)
+ */
+import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
+import {
+  fgfSetOrder,
+  FGP_NOFS,
+  FGP_STABLE,
+  filemapGetOrCreate,
+  filemapReleaseFolio,
+  folioUnlock,
+} from '../mm/filemap.ts';
+import type { Machine } from '../mm/machine.ts';
+import {
+  folioAttachPrivate,
+  folioIndex,
+  folioNextIndex,
+  folioNrPages,
+  folioPrivate,
+  folioTest,
+} from '../mm/mm_types.ts';
+import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
+import { PG } from '../mm/page_flags.ts';
+import { truncateInodePagesRange } from '../mm/truncate.ts';
+import { BlockFs } from './block_fs.ts';
+import { MAPPED, UNWRITTEN } from './extents.ts';
+
+/** sizeof(struct buffer_head). @kernel include/linux/buffer_head.h struct buffer_head (6.18) */
+const BUFFER_HEAD_BYTES = 104;
+
+export abstract class BufferHeadFs extends BlockFs {
+  protected readonly stateOnRead = false;
+  /** Does a write mark its folios for allocation without file-system recursion? */
+  protected readonly fgp: number = FGP_STABLE | FGP_NOFS;
+
+  stateBytes(blocks: number): number {
+    return blocks * BUFFER_HEAD_BYTES;
+  }
+
+  /** Folios of one block have a buffer_head too. @kernel fs/buffer.c create_empty_buffers (6.18) */
+  protected override attachState(m: Machine, mapping: MappingId, folio: FolioId): number {
+    const { map } = m;
+    if (folioTest(map, folio, PG.PG_private)) return folioPrivate(map, folio);
+    const nr = this.blocksOf(m, mapping, folio);
+    const row = this.states.alloc(nr);
+    if (folioTest(map, folio, PG.PG_uptodate)) this.states.setUptodate(row, 0, nr);
+    if (folioTest(map, folio, PG.PG_dirty)) this.states.setDirty(row, 0, nr);
+    folioAttachPrivate(map, folio, row);
+    return row;
+  }
+
+  write(m: Machine, file: FileId, start: number, length: number): number {
+    const { map, spaces } = m;
+    const mapping = m.files.mapping[file] as MappingId;
+    const page = m.config.pageSize;
+    const chunk = page << (spaces.maxOrder[mapping] as number);
+    this.inode(mapping).written = true;
+    const old = spaces.size[mapping] as number;
+    if (start > old && !this.zeroTail(m, mapping, old)) return 0;
+    const end = start + length;
+    let pos = start;
+    while (pos < end) {
+      const bytes = Math.min(chunk - (pos % chunk), end - pos);
+      balanceDirtyPages(m);
+      const hint = m.release.genericWrite === 'length' ? fgfSetOrder(m, bytes) : 0;
+      const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), this.fgp, hint);
+      if (folio <= 0) break;
+      const to = Math.min(pos + bytes, folioNextIndex(map, folio) * page);
+      if (!this.blockWriteBegin(m, mapping, folio, pos, to)) {
+        folioUnlock(m, folio);
+        break;
+      }
+      const from = folioIndex(map, folio) * page;
+      this.writeEnd(m, mapping, folio, pos - from, to - from);
+      if (to > (spaces.size[mapping] as number)) spaces.size[mapping] = to;
+      folioUnlock(m, folio);
+      pos = to;
+    }
+    return pos - start;
+  }
+
+  /** @kernel fs/buffer.c __block_write_begin_int (6.18) */
+  private blockWriteBegin(m: Machine, mapping: MappingId, folio: FolioId, pos: number, end: number): boolean {
+    const { map } = m;
+    const block = this.blockSize(m, mapping);
+    const row = this.attachState(m, mapping, folio);
+    const base = (folioIndex(map, folio) * m.config.pageSize) / block;
+    const { extents } = this.inode(mapping);
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / block);
+    const first = Math.floor(pos / block);
+    const last = Math.ceil(end / block) - 1;
+    this.mappingCalls += last - first + 1;
+    if (folioTest(map, folio, PG.PG_uptodate)) return true;
+    for (const b of first === last ? [first] : [first, last]) {
+      const whole = pos <= b * block && end >= (b + 1) * block;
+      if (whole || b >= eof || this.states.isUptodate(row, b - base, 1)) continue;
+      if (extents.at(b)?.state === MAPPED) {
+        if (!this.readForWrite(m, mapping, folio, b * block, block)) return false;
+      } else this.states.setUptodate(row, b - base, 1);
+    }
+    return true;
+  }
+
+  /** @kernel fs/buffer.c block_invalidate_folio (6.18) */
+  override invalidateFolio(m: Machine, folio: FolioId, from: number, length: number): void {
+    const row = this.stateOf(m, folio);
+    if (row === 0) return;
+    const size = folioNrPages(m.map, folio) * m.config.pageSize;
+    const block = size / (this.states.rows.nr[row] as number);
+    const first = Math.ceil(from / block);
+    const end = Math.floor((from + length) / block);
+    if (end > first) this.states.clearDirty(row, first, end - first);
+    if (from === 0 && length >= size) {
+      folioCancelDirty(m, folio);
+      filemapReleaseFolio(m, folio);
+    }
+  }
+
+  /** Buffers go when none is dirty, and the folio is clean then. @kernel fs/buffer.c try_to_free_buffers (6.18) */
+  override releaseFolio(m: Machine, folio: FolioId): boolean {
+    const row = this.stateOf(m, folio);
+    if (row !== 0 && this.states.nextDirty(row, 0) >= 0) return false;
+    folioCancelDirty(m, folio);
+    this.detachState(m, folio);
+    return true;
+  }
+
+  /** The block that the end of the file falls into, before the file grows past it. */
+  protected zeroTail(_m: Machine, _mapping: MappingId, _size: number): boolean {
+    return true;
+  }
+
+  /** Zeroes the rest of the block at `pos` through the cache. @kernel fs/buffer.c block_truncate_page (6.18) */
+  protected blockTruncatePage(m: Machine, mapping: MappingId, pos: number): boolean {
+    const { map } = m;
+    const page = m.config.pageSize;
+    const block = this.blockSize(m, mapping);
+    const rest = pos % block;
+    if (rest === 0) return true;
+    const state = this.inode(mapping).extents.at(Math.floor(pos / block))?.state;
+    if (state !== MAPPED) return true;
+    const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), this.fgp, 0);
+    if (folio <= 0) return folio === 0;
+    const end = pos - rest + block;
+    if (!this.blockWriteBegin(m, mapping, folio, pos, end)) {
+      folioUnlock(m, folio);
+      return false;
+    }
+    const from = folioIndex(map, folio) * page;
+    this.writeEnd(m, mapping, folio, pos - from, end - from);
+    folioUnlock(m, folio);
+    return true;
+  }
+
+  setSize(m: Machine, mapping: MappingId, size: number): boolean {
+    const { spaces } = m;
+    const old = spaces.size[mapping] as number;
+    if (size > old) {
+      if (!this.blockTruncatePage(m, mapping, old)) return false;
+      spaces.size[mapping] = size;
+      return true;
+    }
+    spaces.size[mapping] = size;
+    if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
+    if (!this.blockTruncatePage(m, mapping, size)) return false;
+    this.inode(mapping).extents.remove(Math.ceil(size / this.blockSize(m, mapping)), Number.POSITIVE_INFINITY);
+    return true;
+  }
+
+  punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const block = this.blockSize(m, mapping);
+    const size = m.spaces.size[mapping] as number;
+    const end = Math.min(offset + length, Math.ceil(size / m.config.pageSize) * m.config.pageSize);
+    if (offset >= end) return true;
+    if (!this.zeroEdges(m, mapping, offset, end)) return false;
+    const first = Math.ceil(offset / block) * block;
+    const last = Math.floor(end / block) * block;
+    if (last > first && !truncateInodePagesRange(m, mapping, first, last)) return false;
+    this.inode(mapping).extents.remove(first / block, last / block);
+    return true;
+  }
+
+  /** Zeroes the parts of blocks at the edges of a hole. */
+  private zeroEdges(m: Machine, mapping: MappingId, offset: number, end: number): boolean {
+    const block = this.blockSize(m, mapping);
+    return (
+      (offset % block === 0 || this.blockTruncatePage(m, mapping, offset)) &&
+      (end % block === 0 || this.blockTruncatePage(m, mapping, Math.floor(end / block) * block + 1))
+    );
+  }
+
+  fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const { spaces } = m;
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const end = Math.ceil((offset + length) / block);
+    for (let b = Math.floor(offset / block); b < end; ) {
+      const e = extents.at(b);
+      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
+      if (e === undefined) extents.set(b, stop, UNWRITTEN);
+      b = stop;
+    }
+    if (offset + length > (spaces.size[mapping] as number)) spaces.size[mapping] = offset + length;
+    return true;
+  }
+}

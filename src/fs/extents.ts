@@ -1,0 +1,110 @@
+/**
+ * Where a file's blocks are: a sorted list of extents in units of file-system blocks. What no extent covers is a hole.
+ * Neighbours of one state are one extent: the model's device has room beside every extent.
+ */
+
+/** Reserved in memory, no place on the device yet. */
+export const DELALLOC = 1;
+/** Allocated, reads as zeros. */
+export const UNWRITTEN = 2;
+/** Allocated and written. */
+export const MAPPED = 3;
+
+export interface Extent {
+  /** First block. */
+  start: number;
+  /** Block past the last one. */
+  end: number;
+  state: number;
+}
+
+export class Extents {
+  readonly list: Extent[] = [];
+
+  /** Position of the extent that holds the block, or of the first one after it. */
+  find(block: number): number {
+    const { list } = this;
+    let low = 0;
+    let high = list.length;
+    while (low < high) {
+      const mid = (low + high) >> 1;
+      if ((list[mid] as Extent).end <= block) low = mid + 1;
+      else high = mid;
+    }
+    return low;
+  }
+
+  /** The extent that holds the block, or undefined for a hole. */
+  at(block: number): Extent | undefined {
+    const e = this.list[this.find(block)];
+    return e !== undefined && e.start <= block ? e : undefined;
+  }
+
+  /** First block of an extent at or after `block`; Infinity when there is none. */
+  nextStart(block: number): number {
+    const e = this.list[this.find(block)];
+    return e === undefined ? Number.POSITIVE_INFINITY : Math.max(e.start, block);
+  }
+
+  /** Makes [start, end) a hole. */
+  remove(start: number, end: number): void {
+    if (start >= end) return;
+    const { list } = this;
+    let i = this.find(start);
+    while (i < list.length && (list[i] as Extent).start < end) {
+      const e = list[i] as Extent;
+      if (e.start < start && e.end > end) {
+        list.splice(i + 1, 0, { start: end, end: e.end, state: e.state });
+        e.end = start;
+        return;
+      }
+      if (e.start < start) {
+        e.end = start;
+        i++;
+      } else if (e.end > end) {
+        e.start = end;
+        return;
+      } else list.splice(i, 1);
+    }
+  }
+
+  /** Gives [start, end) a state, joining neighbours that have it. */
+  set(start: number, end: number, state: number): void {
+    if (start >= end) return;
+    this.remove(start, end);
+    const { list } = this;
+    let i = this.find(start);
+    const before = list[i - 1];
+    const after = list[i];
+    let from = start;
+    let to = end;
+    if (before !== undefined && before.end === start && before.state === state) {
+      from = before.start;
+      list.splice(--i, 1);
+    }
+    if (after !== undefined && after.start === end && after.state === state) {
+      to = after.end;
+      list.splice(i, 1);
+    }
+    list.splice(i, 0, { start: from, end: to, state });
+  }
+
+  /** Turns what is allocated in [start, end) from one state into another. */
+  convert(start: number, end: number, from: number, to: number): void {
+    for (let i = this.find(start); i < this.list.length; i++) {
+      const e = this.list[i] as Extent;
+      if (e.start >= end) return;
+      if (e.state !== from) continue;
+      const a = Math.max(e.start, start);
+      const b = Math.min(e.end, end);
+      this.set(a, b, to);
+      i = this.find(a);
+    }
+  }
+
+  /** Is all of [start, end) in one state? */
+  covers(start: number, end: number, state: number): boolean {
+    const e = this.at(start);
+    return e !== undefined && e.end >= end && e.state === state;
+  }
+}

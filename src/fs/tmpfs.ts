@@ -1,0 +1,166 @@
+/**
+ * tmpfs: the page cache is where the data lives. No readahead and no write-back; folios are dirty from birth and on the
+ * anonymous lists. Reads of holes give zeros and allocate nothing. Which sizes a write may use is the mount's `huge=`:
+ *
+ *   never, advise   one page
+ *   always          2 MiB first, smaller only when that fails (6.17); by the length of the write (6.14–6.16); 2 MiB or one page before
+ *   within_size     the largest size whose aligned range lies inside the file as the write leaves it
+ *
+ * @kernel mm/shmem.c shmem_get_folio_gfp (6.18)
+ */
+import type { AddressSpaceOperations } from '../mm/address_space.ts';
+import { AS_SWAPBACKED } from '../mm/address_space.ts';
+import { EEXIST, fgfSetOrder, filemapAddFolio, filemapGetFolio, folioUnlock, type Kiocb, MAPPING_GFP, READ_DONE, ctz } from '../mm/filemap.ts';
+import { __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE } from '../mm/gfp.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
+import type { Machine } from '../mm/machine.ts';
+import { folioIndex, folioNextIndex, folioNrPages, folioSet } from '../mm/mm_types.ts';
+import { folioAlloc } from '../mm/page_alloc.ts';
+import { PG } from '../mm/page_flags.ts';
+import { filemapDirtyFolio } from '../mm/page_writeback.ts';
+import { folioMarkAccessed, folioPut } from '../mm/swap.ts';
+import { truncateInodePagesRange } from '../mm/truncate.ts';
+import { V } from '../mm/vmstat.ts';
+
+export type ShmemHuge = 'never' | 'always' | 'within_size' | 'advise';
+
+export class Tmpfs implements AddressSpaceOperations {
+  readonly name = 'tmpfs';
+  private readonly huge: ShmemHuge;
+
+  constructor(huge: ShmemHuge) {
+    this.huge = huge;
+  }
+
+  inodeInit(m: Machine, mapping: MappingId): void {
+    m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_SWAPBACKED;
+    const size = m.spaces.size[mapping] as number;
+    m.spaces.size[mapping] = 0;
+    // Its contents are in the cache: written before the replay starts, a MiB at a time.
+    for (let pos = 0; pos < size; pos += 1 << 20) this.writeAt(m, mapping, pos, Math.min(1 << 20, size - pos));
+  }
+
+  /** @kernel mm/shmem.c shmem_file_read_iter (6.18) */
+  read(m: Machine, iocb: Kiocb): number {
+    const { files, spaces, map } = m;
+    const mapping = files.mapping[iocb.file] as MappingId;
+    const page = m.config.pageSize;
+    const end = Math.min(iocb.pos + iocb.count, spaces.size[mapping] as number);
+    while (iocb.pos < end) {
+      const folio = filemapGetFolio(m, mapping, Math.floor(iocb.pos / page));
+      let to = (Math.floor(iocb.pos / page) + 1) * page;
+      if (folio !== 0) {
+        if (iocb.pos % (folioNrPages(map, folio) * page) === 0) folioMarkAccessed(m, folio);
+        to = folioNextIndex(map, folio) * page;
+      }
+      to = Math.min(to, end);
+      iocb.done += to - iocb.pos;
+      iocb.count -= to - iocb.pos;
+      iocb.pos = to;
+    }
+    return READ_DONE;
+  }
+
+  write(m: Machine, file: FileId, pos: number, length: number): number {
+    return this.writeAt(m, m.files.mapping[file] as MappingId, pos, length);
+  }
+
+  private writeAt(m: Machine, mapping: MappingId, start: number, length: number): number {
+    const { map, spaces } = m;
+    const page = m.config.pageSize;
+    const chunk = page << (spaces.maxOrder[mapping] as number);
+    const end = start + length;
+    let pos = start;
+    while (pos < end) {
+      const bytes = Math.min(chunk - (pos % chunk), end - pos);
+      const folio = this.getFolio(m, mapping, Math.floor(pos / page), pos + bytes, bytes);
+      if (folio === 0) break;
+      const to = Math.min(pos + bytes, folioNextIndex(map, folio) * page);
+      folioSet(map, folio, PG.PG_uptodate);
+      filemapDirtyFolio(m, mapping, folio);
+      if (to > (spaces.size[mapping] as number)) spaces.size[mapping] = to;
+      pos = to;
+    }
+    return pos - start;
+  }
+
+  /** The folio at a page, made if it is missing. `end`: byte past the write, 0 for fallocate. */
+  private getFolio(m: Machine, mapping: MappingId, at: number, end: number, bytes: number): FolioId {
+    const { map } = m;
+    const found = filemapGetFolio(m, mapping, at);
+    if (found !== 0) return found;
+    for (const order of this.orders(m, mapping, at, end, bytes)) {
+      const index = at - (at % (1 << order));
+      const gfp = MAPPING_GFP | __GFP_WRITE | (order > 0 ? __GFP_NORETRY | __GFP_NOWARN : 0);
+      const folio = folioAlloc(m, gfp, order);
+      if (folio === 0) continue;
+      folioSet(map, folio, PG.PG_swapbacked);
+      const err = filemapAddFolio(m, mapping, folio, index, gfp);
+      folioPut(m, folio);
+      if (err === EEXIST && order > 0) continue;
+      if (err !== 0) return NO_FOLIO;
+      m.vmstat[V.nr_shmem] = (m.vmstat[V.nr_shmem] as number) + (1 << order);
+      folioUnlock(m, folio);
+      return folio;
+    }
+    return NO_FOLIO;
+  }
+
+  /** Orders to try, largest first. @kernel mm/shmem.c shmem_allowable_huge_orders (6.18) */
+  private orders(m: Machine, mapping: MappingId, at: number, end: number, bytes: number): number[] {
+    const max = m.spaces.maxOrder[mapping] as number;
+    const page = m.config.pageSize;
+    const sizePages = Math.ceil(Math.max(m.spaces.size[mapping] as number, end) / page);
+    const fits = (order: number): boolean => (Math.floor(at / (1 << order)) + 1) * (1 << order) <= sizePages;
+    const law = m.release.tmpfsHuge;
+    const all: number[] = [];
+    if (max === 0 || this.huge === 'never' || this.huge === 'advise') return [0];
+    if (law === 'pmd') return this.huge === 'always' || fits(max) ? [max, 0] : [0];
+    if (law === 'size-hint' || this.huge === 'within_size') {
+      let top = law === 'size-hint' ? Math.min(max, fgfSetOrder(m, bytes)) : max;
+      if (law === 'size-hint' && at % (1 << top) !== 0) top = ctz(at);
+      for (let order = top; order > 0; order--) if (this.huge === 'always' || fits(order)) all.push(order);
+    } else for (let order = max; order > 0; order--) all.push(order);
+    all.push(0);
+    return all;
+  }
+
+  setSize(m: Machine, mapping: MappingId, size: number): boolean {
+    const old = m.spaces.size[mapping] as number;
+    m.spaces.size[mapping] = size;
+    return size >= old || truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY);
+  }
+
+  punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    return truncateInodePagesRange(m, mapping, offset, offset + length);
+  }
+
+  fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const page = m.config.pageSize;
+    const end = Math.ceil((offset + length) / page);
+    for (let i = Math.floor(offset / page); i < end; ) {
+      const folio = this.getFolio(m, mapping, i, offset + length, page);
+      if (folio === 0) return true;
+      folioSet(m.map, folio, PG.PG_uptodate | PG.PG_dirty);
+      i = folioIndex(m.map, folio) + folioNrPages(m.map, folio);
+    }
+    if (offset + length > (m.spaces.size[mapping] as number)) m.spaces.size[mapping] = offset + length;
+    return true;
+  }
+
+  // The cache is the store: nothing is read in or written back.
+  readFolio(): void {}
+  readahead(): void {}
+  endRead(): void {}
+  endWrite(): void {}
+  writeFolio(): void {}
+  invalidateFolio(): void {}
+  release(): void {}
+  directWrite(): void {}
+  isPartiallyUptodate(): boolean {
+    return true;
+  }
+  releaseFolio(): boolean {
+    return true;
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * XFS. Writes reserve delayed allocations; past the end of the file they reserve more than is written, by how the file has
+ * grown, and the reservation is what a mapping spans: its end cuts folios. Write-back turns a whole reservation into
+ * unwritten blocks, and what was written into written ones. Blocks may be larger than pages: the smallest folio is a block.
+ */
+import { type MappingId, PGOFF_MAX } from '../mm/ids.ts';
+import type { Machine } from '../mm/machine.ts';
+import { filemapWriteAndWaitRange } from '../mm/page_writeback.ts';
+import { truncateInodePagesRange } from '../mm/truncate.ts';
+import { DELALLOC, MAPPED, UNWRITTEN } from './extents.ts';
+import { IomapFs } from './iomap.ts';
+
+/** Unit of preallocation in bytes. @kernel fs/xfs/xfs_mount.h m_allocsize_log (6.18) */
+const ALLOCSIZE = 65536;
+/** Most that one mapping of a write looks at, in pages. @kernel fs/xfs/xfs_iomap.c XFS_WRITE_MAP (6.12) */
+const WRITE_MAP_PAGES = 1024;
+
+export class Xfs extends IomapFs {
+  readonly name = 'xfs';
+
+  /** @kernel fs/xfs/xfs_iomap.c xfs_buffered_write_iomap_begin (6.12) */
+  protected writeBegin(m: Machine, mapping: MappingId, pos: number, length: number): number {
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const off = Math.floor(pos / block);
+    const found = extents.at(off);
+    if (found !== undefined) return found.end * block;
+    const count = Math.min(length, WRITE_MAP_PAGES * m.config.pageSize);
+    let end = Math.ceil((pos + count) / block);
+    const next = extents.nextStart(off);
+    if (next === Number.POSITIVE_INFINITY) end += this.preallocation(m, mapping, pos, count, off, end);
+    else end = Math.min(end, next);
+    extents.set(off, end, DELALLOC);
+    return end * block;
+  }
+
+  /** Blocks to reserve past a write that ends the file. @kernel fs/xfs/xfs_iomap.c xfs_iomap_prealloc_size (6.12) */
+  private preallocation(
+    m: Machine,
+    mapping: MappingId,
+    pos: number,
+    count: number,
+    off: number,
+    end: number,
+  ): number {
+    const block = this.blockSize(m, mapping);
+    const unit = Math.max(1, ALLOCSIZE / block);
+    const size = m.spaces.size[mapping] as number;
+    if (pos + count <= size || size < unit * block) return 0;
+    const { list } = this.inode(mapping).extents;
+    const prev = list[list.length - 1];
+    let pre = unit;
+    if (prev !== undefined && prev.end >= off) {
+      let length = prev.end - prev.start;
+      // Older extents on the device count while they lie together.
+      for (let i = list.length - 2; i >= 0; i--) {
+        const e = list[i] as { start: number; end: number; state: number };
+        if (e.end !== (list[i + 1] as { start: number }).start || e.state === DELALLOC) break;
+        if (length > 1024 * 1024) break;
+        length += e.end - e.start;
+      }
+      pre = Math.max(unit, 2 ** Math.floor(Math.log2(length * 2)));
+    }
+    const aligned = Math.floor((pos + count - 1) / ALLOCSIZE) * (ALLOCSIZE / block) + pre;
+    return Math.max(0, aligned - end);
+  }
+
+  /** @kernel fs/iomap/buffered-io.c iomap_zero_range (6.18) */
+  protected zeroRange(m: Machine, mapping: MappingId, from: number, to: number): boolean {
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / block);
+    for (let b = Math.floor(from / block); b * block < to; ) {
+      const e = extents.at(b);
+      const end = Math.min(e === undefined ? extents.nextStart(b) : e.end, Math.ceil(to / block));
+      if (e !== undefined && e.state === DELALLOC && b >= eof) extents.convert(b, end, DELALLOC, UNWRITTEN);
+      else if (e !== undefined) {
+        const part = e.state === DELALLOC ? Math.min(end, eof) : end;
+        const start = Math.max(from, b * block);
+        const dirty = e.state === UNWRITTEN && start % block !== 0 && this.cachedDirty(m, mapping, start);
+        if (e.state !== UNWRITTEN || dirty) {
+          const stop = Math.min(to, (dirty ? b + 1 : part) * block);
+          if (!this.zeroIter(m, mapping, start, stop)) return false;
+        }
+        if (part < end) {
+          b = part;
+          continue;
+        }
+      }
+      b = end;
+    }
+    return true;
+  }
+
+  /** A delayed allocation gets its place as a whole; only what is written counts as written. @kernel fs/xfs/libxfs/xfs_bmap.c xfs_bmapi_convert_delalloc (6.12) */
+  protected override allocateBlocks(_m: Machine, mapping: MappingId, first: number, end: number): void {
+    const { extents } = this.inode(mapping);
+    const e = extents.at(first);
+    if (e !== undefined && e.state === MAPPED && e.end >= end) return;
+    if (e !== undefined && e.state === DELALLOC) extents.set(e.start, e.end, UNWRITTEN);
+    extents.set(first, end, MAPPED);
+  }
+
+  /** @kernel fs/xfs/xfs_iops.c xfs_setattr_size (6.18) */
+  setSize(m: Machine, mapping: MappingId, size: number): boolean {
+    const { spaces } = m;
+    const old = spaces.size[mapping] as number;
+    const { extents } = this.inode(mapping);
+    if (size > old) {
+      if (!this.zeroRange(m, mapping, old, size)) return false;
+      spaces.size[mapping] = size;
+      return true;
+    }
+    if (!this.truncatePage(m, mapping, size)) return false;
+    spaces.size[mapping] = size;
+    if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
+    extents.remove(Math.ceil(size / this.blockSize(m, mapping)), Number.POSITIVE_INFINITY);
+    return true;
+  }
+
+  /** @kernel fs/xfs/xfs_bmap_util.c xfs_free_file_space (6.18) */
+  punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const page = m.config.pageSize;
+    const block = this.blockSize(m, mapping);
+    const unit = Math.max(page, block);
+    const size = m.spaces.size[mapping] as number;
+    const start = Math.floor(offset / unit) * unit;
+    const end = Math.ceil((offset + length) / unit) * unit;
+    if (!filemapWriteAndWaitRange(m, mapping, start / page, Math.min(end / page - 1, PGOFF_MAX))) return false;
+    if (!truncateInodePagesRange(m, mapping, start, end)) return false;
+    const { extents } = this.inode(mapping);
+    extents.remove(Math.ceil(offset / block), Math.floor((offset + length) / block));
+    // The edges that share a block with what stays.
+    const stop = Math.min(offset + length, size);
+    return offset >= stop || this.zeroRange(m, mapping, offset, stop);
+  }
+
+  fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const { spaces } = m;
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const end = Math.ceil((offset + length) / block);
+    for (let b = Math.floor(offset / block); b < end; ) {
+      const e = extents.at(b);
+      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
+      if (e === undefined) extents.set(b, stop, UNWRITTEN);
+      else if (e.state === DELALLOC) extents.convert(b, stop, DELALLOC, UNWRITTEN);
+      b = stop;
+    }
+    const old = spaces.size[mapping] as number;
+    return offset + length <= old || this.setSize(m, mapping, offset + length);
+  }
+
+  /** The last close of a file that was written gives back what was reserved past its end. @kernel fs/xfs/xfs_file.c xfs_file_release (6.12) */
+  override release(m: Machine, mapping: MappingId): void {
+    const inode = this.inode(mapping);
+    if (!inode.written) return;
+    inode.written = false;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
+    inode.extents.remove(eof, Number.POSITIVE_INFINITY);
+  }
+}

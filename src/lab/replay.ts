@@ -1,0 +1,314 @@
+/**
+ * Replays a recording on a modelled machine: one operation after the other, in virtual time, and says what the page cache
+ * did and what it holds at the end. The engine says "wait" where the kernel would sleep; the device here lets time pass.
+ */
+import { QuireError } from '../base/errors.ts';
+import { largeFolioOrders } from '../fs/filesystems.ts';
+import { mount } from '../fs/mount.ts';
+import type { AddressSpaceOperations } from '../mm/address_space.ts';
+import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
+import { kiocb, type Kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
+import { type FileId, type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
+import type { Machine, Tracer } from '../mm/machine.ts';
+import { memcgCreate } from '../mm/memcontrol.ts';
+import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
+import { filemapWriteAndWaitRange, ksysSync, vfsFsync } from '../mm/page_writeback.ts';
+import { release } from '../mm/release.ts';
+import { kiocbInvalidatePages } from '../mm/truncate.ts';
+import {
+  type Events,
+  FADVICE,
+  OP,
+  OPEN_APPEND,
+  OPEN_DIRECT,
+  OPEN_TRUNC,
+  OPEN_WRITE,
+  OPS,
+  type TraceFile,
+  type TraceSource,
+} from '../trace/event.ts';
+import { Device } from './device.ts';
+import { type Resolved, resolve, type Settings } from './settings.ts';
+
+const HANDLES = 4096;
+/** What the processor does between two waits: system call, lookup, copy at 10 GB/s. */
+const OP_NS = 400;
+const COPY_NS_PER_BYTE = 0.1;
+
+/** A replay under way: the machine, its files, and how far it is. */
+export class Replay implements Tracer {
+  readonly m: Machine;
+  readonly device: Device;
+  readonly settings: Resolved;
+  readonly fs: AddressSpaceOperations;
+  readonly files: readonly TraceFile[];
+  /** The recording's files as the machine knows them, by file number. */
+  readonly mappings = new Map<number, MappingId>();
+  /** Operations done, and those that the model does not know, by name. */
+  ops = 0;
+  readonly skipped: Record<string, number> = {};
+  addedFolios = 0;
+  addedPages = 0;
+  deletedPages = 0;
+  readonly addedByOrder = new Float64Array(16);
+  /** Bytes that the program read and wrote. */
+  readBytes = 0;
+  writtenBytes = 0;
+  /** Operations that failed for want of memory. */
+  outOfMemory = 0;
+  /** Hears what happens to the page cache after the counters here have. */
+  listener: Partial<Tracer> | null = null;
+
+  private readonly source: TraceSource;
+  /** By handle: the open file, its mapping, and OPEN_* bits. */
+  private readonly handleFile = new Int32Array(HANDLES);
+  private readonly handleFlags = new Int32Array(HANDLES);
+  private readonly freeFiles: FileId[] = [];
+  private readonly iocb: Kiocb = kiocb(0 as FileId, 0, 0);
+
+  constructor(source: TraceSource, set: Settings) {
+    this.source = source;
+    this.settings = resolve(source.settings, set);
+    const s = this.settings;
+    const preset = release(s.kernel);
+    this.m = machine({
+      release: preset,
+      pageSize: s.pageSize,
+      memory: s.memory,
+      thp: true,
+      swappiness: s.swappiness,
+      dirtyRatio: 20,
+      dirtyBackgroundRatio: 10,
+    });
+    this.device = new Device(this.m);
+    this.m.io = this.device;
+    this.fs = mount(s.fs, s.huge);
+    this.files = source.files;
+    const orders = largeFolioOrders(s.fs, preset, { blockSize: s.blockSize, pageSize: s.pageSize, thp: true });
+    for (const file of source.files) this.mappings.set(file.id, this.inode(file.size, orders));
+    this.m.tracer = this;
+    if (s.memcg > 0) this.m.currentMemcg = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
+  }
+
+  private inode(size: number, orders: { min: number; max: number }): MappingId {
+    const s = this.settings;
+    const tmpfs = s.fs === 'tmpfs';
+    return inodeInit(this.m, {
+      ops: this.fs,
+      size,
+      minOrder: orders.min,
+      maxOrder: tmpfs && s.huge === 'never' ? 0 : orders.max,
+      blkbits: Math.log2(tmpfs ? s.pageSize : s.blockSize),
+      raPages: tmpfs ? 0 : Math.floor(s.readahead / s.pageSize),
+      ioPages: tmpfs ? 0 : Math.floor(s.ioSize / s.pageSize),
+    });
+  }
+
+  /** Replays all that is left. */
+  run(): void {
+    for (let batch = this.source.next(); batch !== null; batch = this.source.next()) this.play(batch);
+    for (const [name, n] of Object.entries(this.source.skipped)) this.skipped[name] = (this.skipped[name] ?? 0) + n;
+  }
+
+  /** Replays one batch of operations. */
+  play(e: Events): void {
+    const { m, device } = this;
+    const { op, id, offset, length } = e;
+    for (let i = 0; i < e.count; i++) {
+      const o = op[i] as number;
+      m.now += OP_NS;
+      if (o === OP.pread) this.read(id[i] as number, offset[i] as number, length[i] as number, false);
+      else if (o === OP.read) this.read(id[i] as number, -1, length[i] as number, true);
+      else this.other(e, i);
+      device.poll();
+    }
+    this.ops += e.count;
+  }
+
+  private skip(what: string): void {
+    this.skipped[what] = (this.skipped[what] ?? 0) + 1;
+  }
+
+  /** The open file behind a handle, or 0, which is counted. */
+  private handle(h: number, op: number): FileId {
+    const file = this.handleFile[h] as FileId;
+    if (file === 0) this.skip(`${OPS[op]} on a handle that is not open`);
+    return file;
+  }
+
+  private read(h: number, at: number, length: number, positioned: boolean): void {
+    const { m, iocb } = this;
+    const file = this.handleFile[h] as FileId;
+    if (file === 0) {
+      this.handle(h, positioned ? OP.read : OP.pread);
+      return;
+    }
+    iocb.file = file;
+    iocb.pos = positioned ? (m.files.pos[file] as number) : at;
+    iocb.count = length;
+    iocb.done = 0;
+    iocb.asked = 0 as FolioId;
+    if (((this.handleFlags[h] as number) & OPEN_DIRECT) !== 0) this.directRead(iocb);
+    else {
+      const ops = m.aops[m.spaces.ops[m.files.mapping[file] as number] as number] as AddressSpaceOperations;
+      let state = ops.read(m, iocb);
+      while (state === READ_WAIT && this.device.waitFor(m.wait)) state = ops.read(m, iocb);
+      if (state === READ_NOMEM) this.outOfMemory++;
+      else if (state === READ_EIO) throw new QuireError('EIO', 'a modelled device does not fail');
+      else if (state !== READ_DONE) throw new QuireError('EIO', 'a read waits for a folio that nothing frees');
+    }
+    this.readBytes += iocb.done;
+    m.now += iocb.done * COPY_NS_PER_BYTE;
+    if (positioned) m.files.pos[file] = iocb.pos;
+  }
+
+  /** @kernel mm/filemap.c generic_file_read_iter (6.18) */
+  private directRead(iocb: Kiocb): void {
+    const { m } = this;
+    const mapping = m.files.mapping[iocb.file] as MappingId;
+    const end = Math.min(iocb.pos + iocb.count, m.spaces.size[mapping] as number);
+    if (iocb.pos >= end) return;
+    const [first, last] = this.pages(iocb.pos, end - iocb.pos);
+    this.wait(() => filemapWriteAndWaitRange(m, mapping, first, last));
+    this.device.direct(false, end - iocb.pos);
+    iocb.done = end - iocb.pos;
+    iocb.pos = end;
+  }
+
+  private pages(offset: number, length: number): [number, number] {
+    const page = this.settings.pageSize;
+    return [Math.floor(offset / page), Math.min(Math.floor((offset + length - 1) / page), PGOFF_MAX)];
+  }
+
+  /** Repeats a call until it has done its work. */
+  private wait(call: () => boolean): void {
+    while (!call()) {
+      if (!this.device.waitFor(this.m.wait))
+        throw new QuireError('EIO', 'an operation waits for a folio that nothing frees');
+    }
+  }
+
+  private write(h: number, at: number, length: number, positioned: boolean): void {
+    const { m, device } = this;
+    const file = this.handle(h, positioned ? OP.write : OP.pwrite);
+    if (file === 0 || length === 0) return;
+    const mapping = m.files.mapping[file] as MappingId;
+    const flags = this.handleFlags[h] as number;
+    let pos = positioned ? (m.files.pos[file] as number) : at;
+    if ((flags & OPEN_APPEND) !== 0) pos = m.spaces.size[mapping] as number;
+    const end = pos + length;
+    if ((flags & OPEN_DIRECT) !== 0) {
+      const [first, last] = this.pages(pos, length);
+      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
+      device.direct(true, length);
+      this.fs.directWrite(m, mapping, pos, length);
+      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
+      pos = end;
+    }
+    while (pos < end) {
+      m.wait = 0 as FolioId;
+      const done = this.fs.write(m, file, pos, end - pos);
+      pos += done;
+      if (pos < end && (m.wait === 0 || !device.waitFor(m.wait))) {
+        this.outOfMemory++;
+        break;
+      }
+    }
+    this.writtenBytes += length - (end - pos);
+    m.now += length * COPY_NS_PER_BYTE;
+    if (positioned) m.files.pos[file] = pos;
+  }
+
+  private open(h: number, file: number, flags: number): void {
+    const mapping = this.mappings.get(file);
+    if (mapping === undefined) return this.skip('open of a file that is not declared');
+    if ((this.handleFile[h] as number) !== 0) this.close(h);
+    this.handleFile[h] = openFile(this.m, mapping, this.freeFiles.pop() ?? 0);
+    this.handleFlags[h] = flags;
+    if ((flags & OPEN_TRUNC) !== 0) this.wait(() => this.fs.setSize(this.m, mapping, 0));
+  }
+
+  private close(h: number): void {
+    const file = this.handle(h, OP.close);
+    if (file === 0) return;
+    const mapping = this.m.files.mapping[file] as MappingId;
+    this.handleFile[h] = 0;
+    this.freeFiles.push(file);
+    if (((this.handleFlags[h] as number) & OPEN_WRITE) !== 0) this.fs.release(this.m, mapping);
+  }
+
+  private other(e: Events, i: number): void {
+    const { m, fs } = this;
+    const op = e.op[i] as number;
+    const h = e.id[i] as number;
+    const offset = e.offset[i] as number;
+    const length = e.length[i] as number;
+    switch (op) {
+      case OP.open:
+        return this.open(h, e.file[i] as number, e.arg[i] as number);
+      case OP.close:
+        return this.close(h);
+      case OP.write:
+        return this.write(h, -1, length, true);
+      case OP.pwrite:
+        return this.write(h, offset, length, false);
+      case OP.sync:
+        return this.wait(() => ksysSync(m));
+      case OP.lseek:
+      case OP.fsync:
+      case OP.fadvise:
+      case OP.readahead:
+      case OP.ftruncate:
+      case OP.punch:
+      case OP.fallocate:
+        break;
+      default:
+        return this.skip(OPS[op] as string);
+    }
+    const file = this.handle(h, op);
+    if (file === 0) return;
+    const mapping = m.files.mapping[file] as MappingId;
+    switch (op) {
+      case OP.lseek:
+        m.files.pos[file] = offset;
+        return;
+      case OP.fsync:
+        return this.wait(() => vfsFsync(m, mapping));
+      case OP.fadvise:
+        return genericFadvise(m, file, offset, length, FADVICE[e.arg[i] as number] as Fadvice);
+      case OP.readahead:
+        return ksysReadahead(m, file, offset, length);
+      case OP.ftruncate:
+        return this.wait(() => fs.setSize(m, mapping, length));
+      case OP.punch:
+        return this.wait(() => fs.punchHole(m, mapping, offset, length));
+      case OP.fallocate:
+        return this.wait(() => fs.fallocate(m, mapping, offset, length));
+    }
+  }
+
+  // The page cache's tracepoints.
+
+  addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
+    this.addedFolios++;
+    this.addedPages += 1 << order;
+    this.addedByOrder[order] = (this.addedByOrder[order] as number) + 1;
+    if (this.listener !== null) this.listener.addToPageCache?.(mapping, index, order, folio);
+  }
+  deleteFromPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
+    this.deletedPages += 1 << order;
+    if (this.listener !== null) this.listener.deleteFromPageCache?.(mapping, index, order, folio);
+  }
+  syncRa(mapping: MappingId, index: number, req: number): void {
+    if (this.listener !== null) this.listener.syncRa?.(mapping, index, req);
+  }
+  asyncRa(mapping: MappingId, index: number, req: number): void {
+    if (this.listener !== null) this.listener.asyncRa?.(mapping, index, req);
+  }
+  raOrder(mapping: MappingId, index: number, order: number, size: number, asyncSize: number): void {
+    if (this.listener !== null) this.listener.raOrder?.(mapping, index, order, size, asyncSize);
+  }
+  raUnbounded(mapping: MappingId, index: number, nr: number, lookahead: number): void {
+    if (this.listener !== null) this.listener.raUnbounded?.(mapping, index, nr, lookahead);
+  }
+}

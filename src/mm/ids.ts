@@ -1,0 +1,24 @@
+/** Row and page numbers, told apart by the compiler. All are plain numbers at run time. */
+import type { Brand } from '../base/brand.ts';
+
+/** Page frame number: physical address >> PAGE_SHIFT. Frame 0 is never handed out, so 0 says "none". */
+export type Pfn = Brand<number, 'Pfn'>;
+/** Offset in a file in pages: the kernel's pgoff_t. Below 2^31: 8 TiB of 4 KiB pages. */
+export type Pgoff = Brand<number, 'Pgoff'>;
+/** A folio: the row of its descriptor. On the layouts that overlay struct page it is the head page's frame number. 0 says "none". */
+export type FolioId = Brand<number, 'FolioId'>;
+/** Row of the address_space table; 0 says "none". */
+export type MappingId = Brand<number, 'MappingId'>;
+/** Row of the struct file table; 0 says "none". */
+export type FileId = Brand<number, 'FileId'>;
+/** Row of the memory-group table and of its lruvec; 0 is the root group. */
+export type MemcgId = Brand<number, 'MemcgId'>;
+/** log2 of a number of pages. */
+export type Order = Brand<number, 'Order'>;
+
+export const NO_FOLIO = 0 as FolioId;
+export const NO_PFN = 0 as Pfn;
+/** Frames a machine may have: the widest frame number that an Int32Array holds. */
+export const FRAMES_MAX = 2 ** 31 - 1;
+/** Pages a file may have. */
+export const PGOFF_MAX = 2 ** 31 - 1;

@@ -1,0 +1,85 @@
+/**
+ * A machine: one record of tables. No module-level state: two machines can run side by side. The engine is given calls and
+ * answers; it reads no clock, draws no random number and waits for nothing. Where the kernel would sleep, a call returns −1
+ * and `wait` names the folio; the face calls again when the I/O has ended.
+ */
+import type { Xarray } from '../base/xarray.ts';
+import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
+import type { ReadBatch } from './filemap.ts';
+import type { FolioId, MappingId } from './ids.ts';
+import type { Memcgs } from './memcontrol.ts';
+import type { MemoryMap } from './mm_types.ts';
+import type { Zones } from './mmzone.ts';
+import type { Release } from './release.ts';
+import type { FolioBatches, Lruvecs } from './swap.ts';
+
+/** Sizes in bytes. */
+export interface MachineConfig {
+  readonly release: Release;
+  /** 4096, 16384 or 65536. */
+  readonly pageSize: number;
+  readonly memory: number;
+  /** CONFIG_TRANSPARENT_HUGEPAGE: without it no file has large folios. */
+  readonly thp: boolean;
+  /** vm.swappiness. */
+  readonly swappiness: number;
+  /** vm.dirty_ratio and vm.dirty_background_ratio in percent. */
+  readonly dirtyRatio: number;
+  readonly dirtyBackgroundRatio: number;
+}
+
+/** How the engine reaches devices. A face answers with the end-of-I/O calls of filemap.ts, at once or later. */
+export interface Io {
+  /** Read [offset, offset + length) bytes of the file into its cached, locked folios; answer with `endRead`. */
+  read(mapping: MappingId, offset: number, length: number): void;
+  /** Write bytes of folios that are under write-back; answer with `endWrite`. */
+  write(mapping: MappingId, offset: number, length: number): void;
+}
+
+/** Who listens to what the page cache does; null costs one comparison an event. Names are those of the tracepoints. */
+export interface Tracer {
+  addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void;
+  deleteFromPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void;
+  syncRa(mapping: MappingId, index: number, req: number): void;
+  asyncRa(mapping: MappingId, index: number, req: number): void;
+  raOrder(mapping: MappingId, index: number, order: number, size: number, asyncSize: number): void;
+  raUnbounded(mapping: MappingId, index: number, nr: number, lookahead: number): void;
+}
+
+export interface Machine {
+  // Configuration: set by machine(), never changed after.
+  readonly config: MachineConfig;
+  readonly release: Release;
+  readonly pageShift: number;
+  /** Largest order of the page cache. @kernel include/linux/pagemap.h MAX_PAGECACHE_ORDER (6.18) */
+  readonly maxPagecacheOrder: number;
+  io: Io;
+  tracer: Tracer | null;
+
+  // State.
+  readonly map: MemoryMap;
+  readonly zones: Zones;
+  readonly lruvecs: Lruvecs;
+  readonly batches: FolioBatches;
+  readonly memcgs: Memcgs;
+  readonly pages: Xarray;
+  readonly spaces: AddressSpaces;
+  readonly files: Files;
+  /** Rows of `spaces` and `files` in use, row 0 (none) included. */
+  nrSpaces: number;
+  nrFiles: number;
+  readonly aops: AddressSpaceOperations[];
+  readonly vmstat: Float64Array;
+  /** Scratch of the read in progress. */
+  readonly readBatch: ReadBatch;
+  /** Virtual nanoseconds; set by the face before a call. */
+  now: number;
+  /** The group that the running task charges. */
+  currentMemcg: number;
+  /** Folios whose write-back failed since the face last looked. */
+  writeErrors: number;
+  /** The piece that holds the page asked for, after a split. */
+  splitPiece: FolioId;
+  /** The folio that the last call which returned −1 waits for. */
+  wait: FolioId;
+}

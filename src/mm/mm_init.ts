@@ -1,0 +1,101 @@
+/** Making a machine, its files and their opens. @kernel mm/mm_init.c mm_core_init (6.18) */
+import { assert, QuireError } from '../base/errors.ts';
+import { allocate, grow } from '../base/table.ts';
+import { xarray } from '../base/xarray.ts';
+import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
+import { readBatch } from './filemap.ts';
+import { FRAMES_MAX, type FileId, type MappingId, NO_FOLIO } from './ids.ts';
+import type { Machine, MachineConfig } from './machine.ts';
+import { memcgsInit } from './memcontrol.ts';
+import { PAGE_WORDS } from './mm_types.ts';
+import { zonesInit } from './page_alloc.ts';
+import { batchesInit, lruvecsInit } from './swap.ts';
+import { vmstatTable } from './vmstat.ts';
+
+/** Pages per entry that a multi-index entry of the tree can cover at most. @kernel include/linux/pagemap.h MAX_XAS_ORDER (6.18) */
+const MAX_XAS_ORDER = 11;
+
+/** A machine with all its memory free. Memory that nobody touches costs the host nothing. */
+export function machine(config: MachineConfig): Machine {
+  const frames = Math.floor(config.memory / config.pageSize);
+  if (frames < 256) throw new QuireError('EINVAL', `memory ${config.memory}: expected at least 256 pages`);
+  if (frames > FRAMES_MAX) throw new QuireError('EINVAL', `memory ${config.memory}: expected at most ${FRAMES_MAX} pages`);
+  const zones = zonesInit(frames, config.pageSize);
+  return {
+    config,
+    release: config.release,
+    pageShift: 31 - Math.clz32(config.pageSize),
+    maxPagecacheOrder: config.thp ? Math.min(MAX_XAS_ORDER, zones.pmdOrder) : 8,
+    io: {
+      read: () => assert(false, 'a machine that does I/O has a device'),
+      write: () => assert(false, 'a machine that does I/O has a device'),
+    },
+    tracer: null,
+    map: new Int32Array(frames * PAGE_WORDS),
+    zones,
+    lruvecs: lruvecsInit(4),
+    batches: batchesInit(),
+    memcgs: memcgsInit(),
+    pages: xarray(),
+    spaces: allocate(addressSpaceLayout, 16),
+    files: allocate(fileLayout, 16),
+    nrSpaces: 1,
+    nrFiles: 1,
+    aops: [],
+    vmstat: vmstatTable(),
+    readBatch: readBatch(),
+    now: 0,
+    currentMemcg: 0,
+    writeErrors: 0,
+    splitPiece: NO_FOLIO,
+    wait: NO_FOLIO,
+  };
+}
+
+/** A file system's view of a new file. Sizes in bytes, windows in pages. */
+export interface InodeConfig {
+  readonly ops: AddressSpaceOperations;
+  readonly size: number;
+  readonly minOrder: number;
+  readonly maxOrder: number;
+  readonly blkbits: number;
+  readonly raPages: number;
+  readonly ioPages: number;
+}
+
+/** A file with nothing of it cached. @kernel fs/inode.c inode_init_always (6.18) */
+export function inodeInit(m: Machine, inode: InodeConfig): MappingId {
+  const s = m.nrSpaces++;
+  if (s >= m.spaces.rows) grow(addressSpaceLayout, m.spaces, m.spaces.rows * 2);
+  const { spaces } = m;
+  let ops = m.aops.indexOf(inode.ops);
+  if (ops < 0) ops = m.aops.push(inode.ops) - 1;
+  spaces.ops[s] = ops;
+  spaces.size[s] = inode.size;
+  // @kernel include/linux/pagemap.h mapping_set_folio_order_range (6.18)
+  spaces.minOrder[s] = Math.min(inode.minOrder, m.maxPagecacheOrder);
+  spaces.maxOrder[s] = Math.max(Math.min(inode.maxOrder, m.maxPagecacheOrder), spaces.minOrder[s] as number);
+  spaces.blkbits[s] = inode.blkbits;
+  spaces.raPages[s] = inode.raPages;
+  spaces.ioPages[s] = inode.ioPages;
+  inode.ops.inodeInit(m, s as MappingId);
+  return s as MappingId;
+}
+
+/** A new open of a file. @kernel mm/readahead.c file_ra_state_init (6.18) */
+export function openFile(m: Machine, mapping: MappingId, reuse: FileId | 0): FileId {
+  const f = reuse !== 0 ? reuse : m.nrFiles++;
+  if (f >= m.files.rows) grow(fileLayout, m.files, m.files.rows * 2);
+  const { files } = m;
+  files.mapping[f] = mapping;
+  files.start[f] = 0;
+  files.size[f] = 0;
+  files.asyncSize[f] = 0;
+  files.raPages[f] = m.spaces.raPages[mapping] as number;
+  files.order[f] = 0;
+  files.mmapMiss[f] = 0;
+  files.prevPos[f] = -1;
+  files.pos[f] = 0;
+  files.fmode[f] = 0;
+  return f as FileId;
+}
