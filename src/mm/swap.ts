@@ -1,0 +1,442 @@
+/**
+ * LRU lists: every group of memory has five, and each evictable folio is on one of them.
+ *
+ *                 head (newest)                    tail (next victim)
+ *   inactive   ─►  [ new ][ . ][ . ][ . ][ . ][ . ][ . ]  ─► reclaimed
+ *                    ▲                 │ second read
+ *                    │ deactivated     ▼
+ *   active     ─►  [ . ][ . ][ . ][ . ][ . ]
+ *
+ * Lists 0 and 1 hold anonymous and tmpfs memory, 2 and 3 files (inactive, active), 4 what cannot be evicted. Sizes count
+ * base pages, and folios beside them: a folio is one element whatever its order. Operations are first collected in batches
+ * of 31 folios, as a CPU does; a batch is carried out when it is full or takes a large folio. A folio in a batch holds one
+ * more reference.
+ */
+import { assert, Bug } from '../base/errors.ts';
+import { allocate, f64, grow, i32, type Table } from '../base/table.ts';
+import type { FolioId, MemcgId } from './ids.ts';
+import type { Machine } from './machine.ts';
+import { memCgroupUncharge } from './memcontrol.ts';
+import {
+  folioOrder,
+  folioRefAdd,
+  type MemoryMap,
+  PAGE_WORDS,
+  W_FLAGS_1,
+  W_MEMCG,
+  W_NEXT,
+  W_PREV,
+  W_REFCOUNT,
+} from './mm_types.ts';
+import { freeFrozenPages } from './page_alloc.ts';
+import { decodeFlags, PG } from './page_flags.ts';
+import { V } from './vmstat.ts';
+import { workingsetAgeNonresident } from './workingset.ts';
+
+/** @kernel include/linux/mmzone.h enum lru_list (6.18) */
+export const LRU_INACTIVE_ANON = 0;
+export const LRU_ACTIVE_ANON = 1;
+export const LRU_INACTIVE_FILE = 2;
+export const LRU_ACTIVE_FILE = 3;
+export const LRU_UNEVICTABLE = 4;
+export const NR_LRU_LISTS = 5;
+
+/** One row a group. @kernel include/linux/mmzone.h struct lruvec (6.18) */
+export const lruvecLayout = {
+  head: i32('newest folio of each list; 0: empty', NR_LRU_LISTS),
+  tail: i32('oldest folio of each list; 0: empty', NR_LRU_LISTS),
+  pages: f64('base pages on each list', NR_LRU_LISTS),
+  folios: i32('folios on each list', NR_LRU_LISTS),
+  anonCost: f64('recent cost of reclaiming anonymous memory'),
+  fileCost: f64('recent cost of reclaiming files'),
+  nonresidentAge: f64('evictions and activations so far, in pages'),
+  refaultsAnon: f64('workingset_activate_anon at the end of the last reclaim'),
+  refaultsFile: f64('workingset_activate_file at the end of the last reclaim'),
+  shadowDeferred: f64('shadow nodes that the shrinker put off'),
+} as const;
+
+/** What the one memory node knows beside its lists. @kernel include/linux/mmzone.h struct pglist_data (6.18) */
+export interface NodeState {
+  /** Swap slots that are free: 0 until there is swap. */
+  swapPages: number;
+  /** PGDAT_DIRTY and PGDAT_WRITEBACK: kswapd met nothing but such folios. */
+  dirty: boolean;
+  writeback: boolean;
+  /** kswapd: asked for, at which order, up to which zone, and runs without result. */
+  kswapdWoken: boolean;
+  kswapdOrder: number;
+  kswapdZone: number;
+  kswapdFailures: number;
+  /** Next group that direct reclaim of the whole machine looks at. */
+  iterator: number;
+}
+
+export interface Lruvecs extends Table<typeof lruvecLayout> {
+  readonly node: NodeState;
+  /** Folios taken off a list by the reclaim in progress. */
+  readonly isolated: Int32Array;
+  /** Scratch of shrinkLruvec: pages to scan, and as they were at first. */
+  readonly scan: Float64Array;
+  /** Out of workingsetEviction: the age of the eviction, mod 2^32. */
+  readonly evictionAge: Float64Array;
+}
+
+/** Lists of `rows` groups, all empty. */
+export const lruvecsInit = (rows: number): Lruvecs =>
+  Object.assign(allocate(lruvecLayout, rows), {
+    node: {
+      swapPages: 0,
+      dirty: false,
+      writeback: false,
+      kswapdWoken: false,
+      kswapdOrder: 0,
+      kswapdZone: 0,
+      kswapdFailures: 0,
+      iterator: 0,
+    },
+    isolated: new Int32Array(64),
+    scan: new Float64Array(2 * NR_LRU_LISTS),
+    evictionAge: new Float64Array(1),
+  });
+
+export function lruvecsGrow(t: Lruvecs, rows: number): void {
+  grow(lruvecLayout, t, rows);
+}
+
+/** Operations that wait in a batch. */
+export const BATCH_ADD = 0;
+export const BATCH_MOVE_TAIL = 1;
+export const BATCH_DEACTIVATE_FILE = 2;
+export const BATCH_DEACTIVATE = 3;
+export const BATCH_ACTIVATE = 4;
+const NR_BATCHES = 5;
+/** Folios of one batch. @kernel include/linux/pagevec.h PAGEVEC_SIZE (6.18) */
+export const BATCH_SIZE = 31;
+
+/** The batches of the one CPU. */
+export interface FolioBatches {
+  /** Folios that a batch collects; 0 carries every operation out at once. */
+  size: number;
+  readonly count: Int32Array;
+  readonly folios: Int32Array;
+}
+export const batchesInit = (size: number = BATCH_SIZE): FolioBatches => ({
+  size,
+  count: new Int32Array(NR_BATCHES),
+  folios: new Int32Array(NR_BATCHES * (size + 1)),
+});
+
+const { PG_active, PG_dirty, PG_dropbehind, PG_head, PG_locked, PG_lru, PG_reclaim, PG_referenced } = PG;
+const { PG_swapbacked, PG_unevictable, PG_workingset, PG_writeback, PG_mlocked } = PG;
+const NR_LRU_BASE = V.nr_inactive_anon;
+
+/** The list that flags ask for. @kernel include/linux/mm_inline.h folio_lru_list (6.18) */
+export function folioLruList(flags: number): number {
+  if ((flags & PG_unevictable) !== 0) return LRU_UNEVICTABLE;
+  return ((flags & PG_swapbacked) === 0 ? LRU_INACTIVE_FILE : 0) + ((flags & PG_active) === 0 ? 0 : 1);
+}
+
+const nrPages = (map: MemoryMap, w: number, flags: number): number =>
+  (flags & PG_head) === 0 ? 1 : 1 << (map[w + W_FLAGS_1] & 0xff);
+
+function updateLruSize(m: Machine, k: number, lru: number, nr: number, folios: number): void {
+  const t = m.lruvecs;
+  t.pages[k] += nr;
+  t.folios[k] += folios;
+  m.vmstat[NR_LRU_BASE + lru] += nr;
+}
+
+/** Puts a folio at the newest end of the list its flags say. @kernel include/linux/mm_inline.h lruvec_add_folio (6.18) */
+export function lruvecAddFolio(m: Machine, f: FolioId): void {
+  const { map } = m;
+  const w = f * PAGE_WORDS;
+  const flags = map[w];
+  const lru = folioLruList(flags);
+  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const { head, tail } = m.lruvecs;
+  const first = head[k];
+  map[w + W_NEXT] = first << 1;
+  map[w + W_PREV] = 0;
+  if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
+  else tail[k] = f;
+  head[k] = f;
+  updateLruSize(m, k, lru, nrPages(map, w, flags), 1);
+}
+
+/** Puts a folio at the oldest end: the next victim. @kernel include/linux/mm_inline.h lruvec_add_folio_tail (6.18) */
+export function lruvecAddFolioTail(m: Machine, f: FolioId): void {
+  const { map } = m;
+  const w = f * PAGE_WORDS;
+  const flags = map[w];
+  const lru = folioLruList(flags);
+  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const { head, tail } = m.lruvecs;
+  const last = tail[k];
+  map[w + W_NEXT] = 0;
+  map[w + W_PREV] = last << 1;
+  if (last !== 0) map[last * PAGE_WORDS + W_NEXT] = f << 1;
+  else head[k] = f;
+  tail[k] = f;
+  updateLruSize(m, k, lru, nrPages(map, w, flags), 1);
+}
+
+/** Takes a folio off its list; PG_lru is the caller's. @kernel include/linux/mm_inline.h lruvec_del_folio (6.18) */
+export function lruvecDelFolio(m: Machine, f: FolioId): void {
+  const { map } = m;
+  const w = f * PAGE_WORDS;
+  const flags = map[w];
+  const lru = folioLruList(flags);
+  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const next = map[w + W_NEXT] >>> 1;
+  const prev = map[w + W_PREV] >>> 1;
+  if (next !== 0) map[next * PAGE_WORDS + W_PREV] = prev << 1;
+  else m.lruvecs.tail[k] = prev;
+  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = next << 1;
+  else m.lruvecs.head[k] = next;
+  map[w + W_NEXT] = 0;
+  map[w + W_PREV] = 0;
+  updateLruSize(m, k, lru, -nrPages(map, w, flags), -1);
+}
+
+/**
+ * A new piece of the split folio `from` goes on `from`'s list, next to it on the newer side: of pieces added in ascending
+ * order the last one is evicted right after `from`. Both have their new order already.
+ * @kernel mm/huge_memory.c lru_add_split_folio (6.18)
+ */
+export function lruAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): void {
+  const { map } = m;
+  const w = from * PAGE_WORDS;
+  const flags = map[w];
+  assert((flags & PG_lru) !== 0, 'lruAddSplitFolio: the folio that was split is on a list');
+  const k = map[w + W_MEMCG] * NR_LRU_LISTS + folioLruList(flags);
+  const v = piece * PAGE_WORDS;
+  const prev = map[w + W_PREV] >>> 1;
+  map[v] |= PG_lru;
+  map[v + W_NEXT] = from << 1;
+  map[v + W_PREV] = prev << 1;
+  map[w + W_PREV] = piece << 1;
+  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = piece << 1;
+  else m.lruvecs.head[k] = piece;
+  m.lruvecs.folios[k] += 1;
+}
+
+/** May the folio be evicted at all. @kernel mm/internal.h folio_evictable (6.18) */
+const evictable = (flags: number): boolean => (flags & PG_mlocked) === 0;
+
+/** @kernel mm/swap.c lru_add (6.18) */
+function lruAdd(m: Machine, f: FolioId): void {
+  const { map, vmstat } = m;
+  const w = f * PAGE_WORDS;
+  let flags = map[w];
+  if (evictable(flags)) {
+    if ((flags & PG_unevictable) !== 0) {
+      flags &= ~PG_unevictable;
+      vmstat[V.unevictable_pgs_rescued] += nrPages(map, w, flags);
+    }
+  } else {
+    if ((flags & PG_unevictable) === 0) vmstat[V.unevictable_pgs_culled] += nrPages(map, w, flags);
+    flags = (flags & ~PG_active) | PG_unevictable;
+  }
+  map[w] = flags | PG_lru;
+  lruvecAddFolio(m, f);
+}
+
+/** @kernel mm/swap.c lru_activate (6.18) */
+function lruActivate(m: Machine, f: FolioId, flags: number): void {
+  if ((flags & (PG_active | PG_unevictable)) !== 0) return;
+  const w = f * PAGE_WORDS;
+  lruvecDelFolio(m, f);
+  m.map[w] = flags | PG_active;
+  lruvecAddFolio(m, f);
+  const nr = nrPages(m.map, w, flags);
+  m.vmstat[V.pgactivate] += nr;
+  const g = m.map[w + W_MEMCG];
+  m.memcgs.pgactivate[g] += nr;
+}
+
+/** @kernel mm/swap.c lru_move_tail (6.18) */
+function lruMoveTail(m: Machine, f: FolioId, flags: number): void {
+  if ((flags & PG_unevictable) !== 0) return;
+  lruvecDelFolio(m, f);
+  m.map[f * PAGE_WORDS] = flags & ~PG_active;
+  lruvecAddFolioTail(m, f);
+  m.vmstat[V.pgrotated] += nrPages(m.map, f * PAGE_WORDS, flags);
+}
+
+/**
+ * A folio that could not be invalidated: written back it will go soon, so it leaves the active list; clean, it is next.
+ * @kernel mm/swap.c lru_deactivate_file (6.18)
+ */
+function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
+  if ((flags & PG_unevictable) !== 0) return;
+  const w = f * PAGE_WORDS;
+  const nr = nrPages(m.map, w, flags);
+  lruvecDelFolio(m, f);
+  m.map[w] = flags & ~(PG_active | PG_referenced);
+  if ((flags & (PG_writeback | PG_dirty)) !== 0) {
+    m.map[w] |= PG_reclaim;
+    lruvecAddFolio(m, f);
+  } else {
+    lruvecAddFolioTail(m, f);
+    m.vmstat[V.pgrotated] += nr;
+  }
+  if ((flags & PG_active) !== 0) countDeactivated(m, f, nr);
+}
+
+/** @kernel mm/swap.c lru_deactivate (6.18) */
+function lruDeactivate(m: Machine, f: FolioId, flags: number): void {
+  if ((flags & PG_unevictable) !== 0 || (flags & PG_active) === 0) return;
+  const w = f * PAGE_WORDS;
+  lruvecDelFolio(m, f);
+  m.map[w] = flags & ~(PG_active | PG_referenced);
+  lruvecAddFolio(m, f);
+  countDeactivated(m, f, nrPages(m.map, w, flags));
+}
+
+function countDeactivated(m: Machine, f: FolioId, nr: number): void {
+  m.vmstat[V.pgdeactivate] += nr;
+  const g = m.map[f * PAGE_WORDS + W_MEMCG];
+  m.memcgs.pgdeactivate[g] += nr;
+}
+
+/** Carries a batch out, in order. @kernel mm/swap.c folio_batch_move_lru (6.18) */
+function batchFlush(m: Machine, batch: number): void {
+  const { count, folios, size } = m.batches;
+  const at = batch * (size + 1);
+  const n = count[batch];
+  const { map } = m;
+  count[batch] = 0;
+  for (let i = 0; i < n; i++) {
+    const f = folios[at + i] as FolioId;
+    const w = f * PAGE_WORDS;
+    if (batch === BATCH_ADD) lruAdd(m, f);
+    else {
+      const flags = map[w];
+      if ((flags & PG_lru) !== 0) {
+        if (batch === BATCH_ACTIVATE) lruActivate(m, f, flags);
+        else if (batch === BATCH_MOVE_TAIL) lruMoveTail(m, f, flags);
+        else if (batch === BATCH_DEACTIVATE_FILE) lruDeactivateFile(m, f, flags);
+        else lruDeactivate(m, f, flags);
+      }
+    }
+    const refs = map[w + W_REFCOUNT] - 1;
+    map[w + W_REFCOUNT] = refs;
+    if (refs === 0) folioFree(m, f);
+  }
+}
+
+/** @kernel mm/swap.c __folio_batch_add_and_move (6.18) */
+function batchAdd(m: Machine, batch: number, f: FolioId): void {
+  const { count, folios, size } = m.batches;
+  const w = f * PAGE_WORDS;
+  m.map[w + W_REFCOUNT] += 1;
+  const n = count[batch];
+  folios[batch * (size + 1) + n] = f;
+  count[batch] = n + 1;
+  if (n + 1 >= size || (m.map[w] & PG_head) !== 0) batchFlush(m, batch);
+}
+
+/** A new folio goes to the LRU, by way of the batch. @kernel mm/swap.c folio_add_lru (6.18) */
+export function folioAddLru(m: Machine, f: FolioId): void {
+  assert((m.map[f * PAGE_WORDS] & PG_lru) === 0, 'folioAddLru: the folio is on no list yet');
+  batchAdd(m, BATCH_ADD, f);
+}
+
+/** Carries all batches out. @kernel mm/swap.c lru_add_drain (6.18) */
+export function lruAddDrain(m: Machine): void {
+  const { count } = m.batches;
+  for (let b = 0; b < NR_BATCHES; b++) if (count[b] > 0) batchFlush(m, b);
+}
+
+/**
+ * The folio was read or written by a system call: the second time makes it active.
+ *   inactive, unreferenced → inactive, referenced → active, unreferenced → active, referenced
+ * @kernel mm/swap.c folio_mark_accessed (6.18)
+ */
+export function folioMarkAccessed(m: Machine, f: FolioId): void {
+  const { map } = m;
+  const w = f * PAGE_WORDS;
+  const flags = map[w];
+  if ((flags & PG_dropbehind) !== 0) return;
+  if ((flags & PG_referenced) === 0) {
+    map[w] = flags | PG_referenced;
+    return;
+  }
+  if ((flags & (PG_active | PG_unevictable)) !== 0) return;
+  if ((flags & PG_lru) !== 0) batchAdd(m, BATCH_ACTIVATE, f);
+  else activateInAddBatch(m, f);
+  map[w] &= ~PG_referenced;
+  workingsetAgeNonresident(m, map[w + W_MEMCG] as MemcgId, nrPages(map, w, flags));
+}
+
+/** A folio that still waits to be added is added as active. @kernel mm/swap.c __lru_cache_activate_folio (6.18) */
+function activateInAddBatch(m: Machine, f: FolioId): void {
+  const { count, folios, size } = m.batches;
+  const at = BATCH_ADD * (size + 1);
+  for (let i = count[BATCH_ADD] - 1; i >= 0; i--) {
+    if (folios[at + i] !== f) continue;
+    m.map[f * PAGE_WORDS] |= PG_active;
+    return;
+  }
+}
+
+/** Hastens a folio that could not be invalidated. @kernel mm/swap.c deactivate_file_folio (6.18) */
+export function deactivateFileFolio(m: Machine, f: FolioId): void {
+  if ((m.map[f * PAGE_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE_FILE, f);
+}
+
+/** madvise(COLD): an active folio becomes inactive. @kernel mm/swap.c folio_deactivate (6.18) */
+export function folioDeactivate(m: Machine, f: FolioId): void {
+  if ((m.map[f * PAGE_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE, f);
+}
+
+/** Write-back of a folio that reclaim waits for has ended: it is next. @kernel mm/swap.c folio_rotate_reclaimable (6.18) */
+export function folioRotateReclaimable(m: Machine, f: FolioId): void {
+  const flags = m.map[f * PAGE_WORDS];
+  if ((flags & (PG_locked | PG_dirty | PG_unevictable)) === 0) batchAdd(m, BATCH_MOVE_TAIL, f);
+}
+
+/** Drops one reference. @kernel include/linux/mm.h folio_put (6.18) */
+export function folioPut(m: Machine, f: FolioId): void {
+  folioPutRefs(m, f, 1);
+}
+
+/** Drops `n` references; the last one frees the folio. @kernel include/linux/mm.h folio_put_refs (6.18) */
+export function folioPutRefs(m: Machine, f: FolioId, n: number): void {
+  const w = f * PAGE_WORDS + W_REFCOUNT;
+  const refs = m.map[w] - n;
+  if (refs < 0) bugFolio(m, f, 'more references dropped than held');
+  m.map[w] = refs;
+  if (refs === 0) folioFree(m, f);
+}
+
+/** The last reference has gone: off the LRU, uncharged, back to the allocator. @kernel mm/swap.c __folio_put (6.18) */
+export function folioFree(m: Machine, f: FolioId): void {
+  const w = f * PAGE_WORDS;
+  const flags = m.map[w];
+  if ((flags & PG_lru) !== 0) lruvecDelFolio(m, f);
+  m.map[w] = flags & ~(PG_lru | PG_active | PG_unevictable | PG_workingset);
+  const order = folioOrder(m.map, f);
+  memCgroupUncharge(m, f);
+  freeFrozenPages(m, f as number as Parameters<typeof freeFrozenPages>[1], order);
+}
+
+/** Takes a folio off its list for a caller that will put it back; it gets a reference. False when it is on none. @kernel mm/vmscan.c folio_isolate_lru (6.18) */
+export function folioIsolateLru(m: Machine, f: FolioId): boolean {
+  const w = f * PAGE_WORDS;
+  if ((m.map[w] & PG_lru) === 0) return false;
+  lruvecDelFolio(m, f);
+  m.map[w] &= ~PG_lru;
+  folioRefAdd(m.map, f, 1);
+  return true;
+}
+
+/** Throws with a line that describes the folio. @kernel include/linux/mmdebug.h VM_BUG_ON_FOLIO (6.18) */
+export function bugFolio(m: Machine, f: FolioId, claim: string): never {
+  const w = f * PAGE_WORDS;
+  const flags = m.map[w];
+  throw new Bug(
+    `${claim}: folio ${f} order ${folioOrder(m.map, f)} count ${m.map[w + W_REFCOUNT]} ` +
+      `group ${m.map[w + W_MEMCG]} flags ${decodeFlags(flags)}`,
+  );
+}

@@ -1,0 +1,72 @@
+/**
+ * The lists, checked.
+ *
+ * Invariants (checkLru):
+ *  L1 a folio is on a list exactly when PG_lru is set;
+ *  L2 next(prev(f)) = f and prev(next(f)) = f, ends included;
+ *  L3 the pages and folios of a list equal its two counters, and the groups' sums equal vmstat's nr_* counters;
+ *  L4 a list holds no tail, no free and no frozen page;
+ *  L5 a folio is on the list that its flags and its group say;
+ *  L6 a group's usage is the pages of the folios charged to it, its kernel pages and its stock.
+ */
+import { assert } from '../base/errors.ts';
+import { type FolioId, NO_FOLIO } from './ids.ts';
+import type { Machine } from './machine.ts';
+import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
+import { PG } from './page_flags.ts';
+import { bugFolio, folioLruList, NR_LRU_LISTS } from './swap.ts';
+import { V } from './vmstat.ts';
+
+const { PG_lru } = PG;
+
+/** Asserts the invariants above; walks the whole memory map. */
+export function checkLru(m: Machine): void {
+  const { map, lruvecs: t, memcgs } = m;
+  const frames = map.length / PAGE_WORDS;
+  const onList = new Uint8Array(frames);
+  const sums = new Float64Array(NR_LRU_LISTS);
+  for (let g = 0; g < memcgs.nr; g++)
+    for (let lru = 0; lru < NR_LRU_LISTS; lru++) {
+      const k = g * NR_LRU_LISTS + lru;
+      let pages = 0;
+      let folios = 0;
+      let prev = NO_FOLIO;
+      for (let f = t.head[k] as FolioId; f !== 0; f = (map[f * PAGE_WORDS + W_NEXT] >>> 1) as FolioId) {
+        const w = f * PAGE_WORDS;
+        const flags = map[w];
+        if ((map[w + W_NEXT] & 1) !== 0) bugFolio(m, f, 'L4 a tail is on a list');
+        if (map[w + W_REFCOUNT] <= 0) bugFolio(m, f, 'L4 a free folio is on a list');
+        if ((flags & PG_lru) === 0) bugFolio(m, f, 'L1 a folio on a list has PG_lru');
+        if (map[w + W_PREV] >>> 1 !== prev) bugFolio(m, f, 'L2 prev(next(f)) = f');
+        if (folioLruList(flags) !== lru || map[w + W_MEMCG] !== g) bugFolio(m, f, 'L5 the folio is on its list');
+        if (onList[f] !== 0) bugFolio(m, f, 'L2 a folio is on a list once');
+        onList[f] = 1;
+        pages += folioNrPages(map, f);
+        folios++;
+        prev = f;
+      }
+      assert(t.tail[k] === prev, 'L2 the list ends at its tail');
+      assert(t.pages[k] === pages && t.folios[k] === folios, 'L3 a list has as many pages and folios as counted');
+      sums[lru] += pages;
+    }
+  for (let lru = 0; lru < NR_LRU_LISTS; lru++)
+    assert(m.vmstat[V.nr_inactive_anon + lru] === sums[lru], 'L3 the groups add up to vmstat');
+  const charged = new Float64Array(memcgs.nr);
+  for (let f = 1 as FolioId; f < frames; f = (f + 1) as FolioId) {
+    const w = f * PAGE_WORDS;
+    if ((map[w + W_NEXT] & 1) !== 0) continue;
+    const flags = map[w];
+    const g = map[w + W_MEMCG];
+    if (map[w + W_REFCOUNT] > 0) {
+      if ((flags & PG_lru) !== 0 && onList[f] === 0) bugFolio(m, f, 'L1 a folio with PG_lru is on a list');
+      if (g > 0 && g < memcgs.nr) charged[g] += folioNrPages(map, f);
+    }
+  }
+  for (let g = 1; g < memcgs.nr; g++) {
+    assert(memcgs.pages[g] === charged[g], 'L6 the folios charged to a group are as many as counted');
+    assert(
+      memcgs.usage[g] === charged[g] + memcgs.kernel[g] + memcgs.stock[g],
+      'L6 usage is folios, kernel pages and stock',
+    );
+  }
+}
