@@ -72,6 +72,8 @@ export interface Laws {
   readonly iomapInvalidateFreesState: boolean;
   /** tmpfs with huge=: 2 MiB or a page; by length of the write; the largest that fits and is free (faults: 2 MiB); the same for faults too. */
   readonly tmpfsHuge: 'pmd' | 'size-hint' | 'pmd-first' | 'all-orders';
+  /** huge=within_size: the file must hold the folio already, or hold it with what is being written. */
+  readonly tmpfsWithinSize: 'size' | 'write-end';
   /** A large folio that truncation cuts: into folios of the smallest order, or halved towards the cut. */
   readonly truncateSplit: 'uniform' | 'non-uniform';
   /** What a written large folio takes from a write-back budget: one, or its pages. */
@@ -223,6 +225,10 @@ export const history: History = {
     literature('6.14', 'size-hint', 'commit acd7ccb284b8'),
     read('6.17', 'pmd-first', 'mm/shmem.c shmem_huge_global_enabled (6.18.35)'),
     read('7.0', 'all-orders', 'mm/shmem.c shmem_huge_global_enabled (7.3.4; absent in 6.18.35)'),
+  ],
+  tmpfsWithinSize: [
+    read('5.15', 'size', 'mm/shmem.c shmem_is_huge (5.15.100, 6.6.63)'),
+    read('6.12', 'write-end', 'mm/shmem.c shmem_huge_global_enabled (6.12.117, 6.18.35)'),
   ],
   truncateSplit: [
     read('5.15', 'uniform', 'mm/truncate.c truncate_inode_partial_folio (5.19.0, 6.6.63, 6.12.117)'),
