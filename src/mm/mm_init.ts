@@ -9,6 +9,7 @@ import type { Machine, MachineConfig } from './machine.ts';
 import { memcgsInit } from './memcontrol.ts';
 import { PAGE_WORDS } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
+import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { batchesInit, lruvecsInit } from './swap.ts';
 import { vmstatTable } from './vmstat.ts';
 
@@ -20,8 +21,8 @@ export function machine(config: MachineConfig): Machine {
   const frames = Math.floor(config.memory / config.pageSize);
   if (frames < 256) throw new QuireError('EINVAL', `memory ${config.memory}: expected at least 256 pages`);
   if (frames > FRAMES_MAX) throw new QuireError('EINVAL', `memory ${config.memory}: expected at most ${FRAMES_MAX} pages`);
-  const zones = zonesInit(frames, config.pageSize);
-  return {
+  const zones = zonesInit(frames, config.pageSize, config.thp);
+  const m: Machine = {
     config,
     release: config.release,
     pageShift: 31 - Math.clz32(config.pageSize),
@@ -50,6 +51,8 @@ export function machine(config: MachineConfig): Machine {
     splitPiece: NO_FOLIO,
     wait: NO_FOLIO,
   };
+  memblockFreeAll(m);
+  return m;
 }
 
 /** A file system's view of a new file. Sizes in bytes, windows in pages. */

@@ -1,7 +1,7 @@
 /** Event counters and gauges with the spelling of /proc/vmstat. One Float64Array a machine: counts pass 2^31. */
 
 export const VMSTAT_NAMES = [
-  'nr_free_pages', 'nr_inactive_anon', 'nr_active_anon', 'nr_inactive_file', 'nr_active_file', 'nr_unevictable',
+  'nr_free_pages', 'nr_free_pages_blocks', 'nr_inactive_anon', 'nr_active_anon', 'nr_inactive_file', 'nr_active_file', 'nr_unevictable',
   'nr_file_pages', 'nr_file_hugepages', 'nr_shmem', 'nr_shmem_hugepages', 'nr_dirty', 'nr_writeback', 'nr_dirtied',
   'nr_written', 'nr_vmscan_immediate_reclaim', 'nr_memmap_pages',
   'pgalloc_dma', 'pgalloc_dma32', 'pgalloc_normal', 'pgalloc_movable', 'pgfree', 'pgactivate', 'pgdeactivate',
@@ -14,7 +14,7 @@ export const VMSTAT_NAMES = [
   'workingset_activate_file', 'workingset_restore_anon', 'workingset_restore_file', 'workingset_nodereclaim',
   'unevictable_pgs_culled', 'unevictable_pgs_rescued',
   'compact_migrate_scanned', 'compact_free_scanned', 'compact_isolated', 'compact_stall', 'compact_fail',
-  'compact_success', 'compact_daemon_wake', 'pgmigrate_success', 'pgmigrate_fail',
+  'compact_success', 'compact_daemon_wake', 'compact_daemon_migrate_scanned', 'compact_daemon_free_scanned', 'pgmigrate_success', 'pgmigrate_fail',
   'thp_file_alloc', 'thp_split_page', 'thp_split_page_failed',
 ] as const; // biome-ignore format: a list
 export type VmstatName = (typeof VMSTAT_NAMES)[number];

@@ -1,0 +1,140 @@
+/**
+ * The physical allocator: 2^order frames for whoever asks, with what the request may do for them said by its flags.
+ *
+ *   folioAlloc ─► allocFrozenPages ─► zones above their low watermark (page_alloc_zonelist) ─► per-CPU lists (_pcp)
+ *                       │                                                                        │ refill, drain
+ *                       └─► slow path: kswapd, compaction, reclaim (_slowpath)                 buddy lists (_buddy)
+ *                                                                                                │ none of that type
+ *                                                                                              other types (_fallback)
+ *
+ * Pages come out frozen: nobody refers to them. Wrappers give them their first reference.
+ *
+ * Invariants, held by checkZones (page_alloc_check.ts):
+ *   B1  free + per-CPU pages + pages handed out = managed, in each zone.
+ *   B2  A free block is aligned to its size and lies inside one zone.
+ *   B3  Its first page says buddy, order and type; nobody refers to it, and none of its pages has a flag.
+ *   B4  No two buddies of the same order are free, unless their page blocks' types do not merge.
+ *   B5  Lists are linked both ways, and their counts are right; so are the zone's sums and the machine's.
+ *   B6  A block is on the list of its page block's type (6.12 and newer).
+ *
+ * @kernel mm/page_alloc.c __alloc_frozen_pages_noprof (6.18)
+ */
+import { assert } from '../base/errors.ts';
+import { __GFP_COMP, __GFP_KSWAPD_RECLAIM } from './gfp.ts';
+import { type FolioId, NO_FOLIO, NO_PFN, type Pfn } from './ids.ts';
+import type { Machine } from './machine.ts';
+import {
+  clearCompoundPage,
+  initFolio,
+  PAGE_WORDS,
+  prepCompoundPage,
+  W_FLAGS_1,
+  W_INDEX,
+  W_MAPCOUNT,
+  W_MAPPING,
+  W_REFCOUNT,
+} from './mm_types.ts';
+import { MAX_NR_ZONES, pageZone, type Zones, zonesTable } from './mmzone.ts';
+import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
+import { allocPagesSlowpath } from './page_alloc_slowpath.ts';
+import {
+  ALLOC_KSWAPD,
+  ALLOC_WMARK_LOW,
+  calculateMinFreeKbytes,
+  recommendedMinFreeKbytes,
+  setupPerCpuPagesets,
+  setupPerZoneLowmemReserve,
+  setupPerZoneWmarks,
+} from './page_alloc_watermark.ts';
+import { allocFlagsNofragment, getPageFromFreelist, gfpMigratetype, gfpZone } from './page_alloc_zonelist.ts';
+import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
+import { V } from './vmstat.ts';
+
+export type { Zones } from './mmzone.ts';
+
+/**
+ * Zones of a machine of that many pages, with watermarks and per-CPU limits; free lists are filled by memblockFreeAll once
+ * the machine has its memory map. `thp`: the transparent huge page daemon runs, and asks for more free memory.
+ * @kernel mm/page_alloc.c init_per_zone_wmark_min (6.18)
+ */
+export function zonesInit(memoryPages: number, pageSize: number, thp = true): Zones {
+  const zones = zonesTable(memoryPages, pageSize);
+  setMarks(zones, thp);
+  setupPerCpuPagesets(zones, 1);
+  const t = zones.zone;
+  for (let z = 0; z < MAX_NR_ZONES; z++) {
+    t.migratePfnAsync[z] = t.migratePfnSync[z] = t.initMigratePfn[z] = t.start[z];
+    t.freePfn[z] = t.initFreePfn[z] = Math.max((t.end[z] - 1) & -(1 << zones.pageblockOrder), 0);
+    t.orderFailed[z] = zones.maxOrder + 1;
+  }
+  return zones;
+}
+
+/** Watermarks as boot sets them, twice when the daemon has its say. */
+export function setMarks(zones: Zones, thp: boolean): void {
+  zones.zone.high.fill(0);
+  setupPerZoneLowmemReserve(zones);
+  const kbytes = calculateMinFreeKbytes(zones);
+  setupPerZoneWmarks(zones, kbytes);
+  if (thp) setupPerZoneWmarks(zones, Math.max(kbytes, recommendedMinFreeKbytes(zones)));
+}
+
+/** 2^order pages without a reference, made one compound page if the request says so; 0: out of memory. @kernel mm/page_alloc.c __alloc_frozen_pages_noprof (6.18) */
+export function allocFrozenPages(m: Machine, gfp: number, order: number): Pfn {
+  const { zones, map } = m;
+  if (order > zones.maxOrder) return NO_PFN;
+  const highest = gfpZone(gfp);
+  let flags = ALLOC_WMARK_LOW | allocFlagsNofragment(zones, highest);
+  if ((gfp & __GFP_KSWAPD_RECLAIM) !== 0) flags |= ALLOC_KSWAPD;
+  let pfn = getPageFromFreelist(m, order, flags, highest, gfpMigratetype(gfp));
+  if (pfn === 0) {
+    pfn = allocPagesSlowpath(m, gfp, order);
+    if (pfn === 0) return NO_PFN;
+  }
+  initFolio(map, pfn as FolioId);
+  if (order > 0 && (gfp & __GFP_COMP) !== 0) prepCompoundPage(map, pfn as Pfn, order);
+  return pfn as Pfn;
+}
+
+/** The same with one reference. @kernel mm/page_alloc.c __alloc_pages_noprof (6.18) */
+export function allocPages(m: Machine, gfp: number, order: number): Pfn {
+  const pfn = allocFrozenPages(m, gfp, order);
+  if (pfn !== 0) m.map[pfn * PAGE_WORDS + W_REFCOUNT] = 1;
+  return pfn;
+}
+
+/** A folio of 2^order pages with one reference; 0: out of memory. @kernel mm/page_alloc.c __folio_alloc_noprof (6.18) */
+export function folioAlloc(m: Machine, gfp: number, order: number): FolioId {
+  const pfn = allocFrozenPages(m, gfp | __GFP_COMP, order);
+  if (pfn === 0) return NO_FOLIO;
+  const w = pfn * PAGE_WORDS;
+  m.map[w + W_REFCOUNT] = 1;
+  if (order > 0) m.map[w + W_FLAGS_1] |= PG_large_rmappable;
+  return pfn as number as FolioId;
+}
+
+/** Gives back 2^order pages that nobody refers to. @kernel mm/page_alloc.c __free_frozen_pages (6.18) */
+export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
+  const { map } = m;
+  const w = pfn * PAGE_WORDS;
+  const flags = map[w];
+  assert(map[w + W_REFCOUNT] === 0, 'freeFrozenPages: nobody refers to the page');
+  assert((flags & PAGE_FLAGS_CHECK_AT_FREE) === 0, 'freeFrozenPages: no flag that is checked at free is set');
+  assert(
+    map[w + W_MAPPING] >> 2 === 0 && map[w + W_MAPCOUNT] === -1,
+    'freeFrozenPages: in no file, not mapped, not free',
+  );
+  if (order > 0 && (flags & PG.PG_head) !== 0) clearCompoundPage(map, pfn, order);
+  map[w] = 0;
+  map[w + W_MAPPING] = 0;
+  map[w + W_INDEX] = 0;
+  m.vmstat[V.pgfree] += 1 << order;
+  freeFrozenPageCommit(m, pageZone(m.zones, pfn), pfn, order);
+}
+
+/** Drops the one reference of a block that allocPages gave, and frees it. @kernel mm/page_alloc.c __free_pages (6.18) */
+export function freePages(m: Machine, pfn: Pfn, order: number): void {
+  assert(m.map[pfn * PAGE_WORDS + W_REFCOUNT] === 1, 'freePages: nobody else refers to the page');
+  m.map[pfn * PAGE_WORDS + W_REFCOUNT] = 0;
+  freeFrozenPages(m, pfn, order);
+}
