@@ -57,10 +57,16 @@ export interface Memcgs extends Table<typeof memcgLayout> {
   nr: number;
   /** Pages of one charge, and most pages of a stock; 0 charges exactly what is asked for. */
   readonly chargeBatch: number;
+  /** Virtual time between two flushes of the statistics; 0: they are always exact. */
+  readonly flushPeriodNs: number;
+  /** When the next flush is due. */
+  flushDueNs: number;
 }
 
 /** @kernel include/linux/memcontrol.h MEMCG_CHARGE_BATCH (6.18) */
 export const MEMCG_CHARGE_BATCH = 64;
+/** @kernel mm/memcontrol.c FLUSH_TIME (6.18) */
+export const FLUSH_TIME_NS = 2e9;
 /** @kernel include/linux/mm.h MAX_RECLAIM_RETRIES (6.18) */
 const MAX_RECLAIM_RETRIES = 16;
 /** @kernel include/linux/mmzone.h PAGE_ALLOC_COSTLY_ORDER (6.18) */
@@ -68,8 +74,13 @@ const PAGE_ALLOC_COSTLY_ORDER = 3;
 const ROWS = 4;
 
 /** The root group alone. */
-export function memcgsInit(chargeBatch: number = MEMCG_CHARGE_BATCH): Memcgs {
-  const table = Object.assign(allocate(memcgLayout, ROWS), { nr: 1, chargeBatch });
+export function memcgsInit(chargeBatch: number = MEMCG_CHARGE_BATCH, flushPeriodNs: number = FLUSH_TIME_NS): Memcgs {
+  const table = Object.assign(allocate(memcgLayout, ROWS), {
+    nr: 1,
+    chargeBatch,
+    flushPeriodNs,
+    flushDueNs: flushPeriodNs,
+  });
   table.max.fill(Number.POSITIVE_INFINITY);
   return table;
 }
@@ -249,6 +260,44 @@ export function objCgroupUncharge(m: Machine, g: MemcgId, bytes: number): void {
   const pages = sum > size ? Math.floor(sum / size) : 0;
   objStock[g] = sum - pages * size;
   if (pages > 0) memcgUnchargeKernel(m, g, pages);
+}
+
+/**
+ * Reclaim and refaults do not see the sizes of a group's lists as they are, but as they were at the last flush: every two
+ * seconds of virtual time, the first two seconds after the machine was made. A new group's are 0 until then, so that
+ * nothing is deactivated and no refault is recent. @kernel mm/memcontrol.c flush_memcg_stats_dwork (6.18)
+ */
+function flushStats(m: Machine): void {
+  const { memcgs: t, lruvecs: l } = m;
+  t.flushDueNs = (Math.floor(m.now / t.flushPeriodNs) + 1) * t.flushPeriodNs;
+  l.flushedPages.set(l.pages);
+  l.flushedActivateAnon.set(t.activateAnon.subarray(0, l.rows));
+  l.flushedActivateFile.set(t.activateFile.subarray(0, l.rows));
+  // The root's count what is below it, too.
+  for (let lru = 0; lru < NR_LRU_LISTS; lru++) l.flushedPages[lru] = m.vmstat[V.nr_inactive_anon + lru];
+  l.flushedActivateAnon[0] = m.vmstat[V.workingset_activate_anon];
+  l.flushedActivateFile[0] = m.vmstat[V.workingset_activate_file];
+}
+
+/** Pages on a list of a group and of the groups below it, as the statistics have them. @kernel include/linux/memcontrol.h lruvec_page_state (6.18) */
+export function lruvecPageState(m: Machine, g: number, lru: number): number {
+  const t = m.memcgs;
+  if (t.flushPeriodNs > 0) {
+    if (m.now >= t.flushDueNs) flushStats(m);
+    return m.lruvecs.flushedPages[g * NR_LRU_LISTS + lru];
+  }
+  return g === 0 ? m.vmstat[V.nr_inactive_anon + lru] : m.lruvecs.pages[g * NR_LRU_LISTS + lru];
+}
+
+/** Refaults that were activated, of files or of anonymous memory, as the statistics have them. */
+export function lruvecActivated(m: Machine, g: number, file: boolean): number {
+  const t = m.memcgs;
+  if (t.flushPeriodNs > 0) {
+    if (m.now >= t.flushDueNs) flushStats(m);
+    return file ? m.lruvecs.flushedActivateFile[g] : m.lruvecs.flushedActivateAnon[g];
+  }
+  if (g === 0) return m.vmstat[file ? V.workingset_activate_file : V.workingset_activate_anon];
+  return file ? t.activateFile[g] : t.activateAnon[g];
 }
 
 /**

@@ -52,6 +52,9 @@ export const lruvecLayout = {
   nonresidentAge: f64('evictions and activations so far, in pages'),
   refaultsAnon: f64('workingset_activate_anon at the end of the last reclaim'),
   refaultsFile: f64('workingset_activate_file at the end of the last reclaim'),
+  flushedPages: f64('pages on each list when the statistics were last flushed', NR_LRU_LISTS),
+  flushedActivateAnon: f64('workingset_activate_anon then'),
+  flushedActivateFile: f64('workingset_activate_file then'),
   shadowDeferred: f64('shadow nodes that the shrinker put off'),
 } as const;
 

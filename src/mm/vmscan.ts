@@ -14,6 +14,7 @@ import { compactionSuitable, wakeupKcompactd } from './compaction.ts';
 import { GFP_KERNEL } from './gfp.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruvecActivated } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
 import { highWmarkPages, minWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
 import { LRU_ACTIVE_ANON, LRU_INACTIVE_ANON } from './swap.ts';
@@ -65,9 +66,8 @@ export function scanControl(
 
 /** Remembers how many refaults were activated, for the next reclaim to compare. @kernel mm/vmscan.c snapshot_refaults (6.18) */
 export function snapshotRefaults(m: Machine, target: MemcgId): void {
-  const { lruvecs: t, memcgs, vmstat } = m;
-  t.refaultsAnon[target] = (target === 0 ? vmstat[V.workingset_activate_anon] : memcgs.activateAnon[target]) as number;
-  t.refaultsFile[target] = (target === 0 ? vmstat[V.workingset_activate_file] : memcgs.activateFile[target]) as number;
+  m.lruvecs.refaultsAnon[target] = lruvecActivated(m, target, false);
+  m.lruvecs.refaultsFile[target] = lruvecActivated(m, target, true);
 }
 
 /** May the zone be left alone because compaction can start at once? @kernel mm/vmscan.c compaction_ready (6.18) */

@@ -8,6 +8,7 @@
 import { compactionSuitable } from './compaction.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruvecActivated, lruvecPageState } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
 import { highWmarkPages, minWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
 import {
@@ -27,7 +28,7 @@ import {
 } from './vmscan_lists.ts';
 import { shrinkSlab } from './vmscan_slab.ts';
 import { V } from './vmstat.ts';
-import { lruvecPageState, SWAP_CLUSTER_MAX } from './workingset.ts';
+import { SWAP_CLUSTER_MAX } from './workingset.ts';
 
 /** @kernel include/linux/mmzone.h DEF_PRIORITY (6.18) */
 export const DEF_PRIORITY = 12;
@@ -48,17 +49,17 @@ export const listIsLow = (m: Machine, g: number, inactive: number): boolean =>
 
 /** Decides, for one round, what may be deactivated and whether files are enough. @kernel mm/vmscan.c prepare_scan_control (6.18) */
 export function prepareScanControl(m: Machine, sc: ScanControl): void {
-  const { lruvecs: t, memcgs, vmstat, zones } = m;
+  const { lruvecs: t, vmstat, zones } = m;
   const g = sc.target;
   sc.anonCost = t.anonCost[g];
   sc.fileCost = t.fileCost[g];
   if (sc.forceDeactivate) sc.mayDeactivate = DEACTIVATE_ANON | DEACTIVATE_FILE;
   else {
     sc.mayDeactivate = 0;
-    const anon = g === 0 ? vmstat[V.workingset_activate_anon] : memcgs.activateAnon[g];
-    const file = g === 0 ? vmstat[V.workingset_activate_file] : memcgs.activateFile[g];
-    if (anon !== t.refaultsAnon[g] || listIsLow(m, g, LRU_INACTIVE_ANON)) sc.mayDeactivate |= DEACTIVATE_ANON;
-    if (file !== t.refaultsFile[g] || listIsLow(m, g, LRU_INACTIVE_FILE)) sc.mayDeactivate |= DEACTIVATE_FILE;
+    if (lruvecActivated(m, g, false) !== t.refaultsAnon[g] || listIsLow(m, g, LRU_INACTIVE_ANON))
+      sc.mayDeactivate |= DEACTIVATE_ANON;
+    if (lruvecActivated(m, g, true) !== t.refaultsFile[g] || listIsLow(m, g, LRU_INACTIVE_FILE))
+      sc.mayDeactivate |= DEACTIVATE_FILE;
   }
   sc.cacheTrimMode =
     Math.floor(lruvecPageState(m, g, LRU_INACTIVE_FILE) / 2 ** sc.priority) > 0 &&

@@ -4,6 +4,7 @@
  */
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruvecPageState } from './memcontrol.ts';
 import { NR_LRU_LISTS } from './swap.ts';
 import { countShadowNodes } from './workingset.ts';
 
@@ -39,7 +40,7 @@ export function doShrinkSlab(freeable: number, deferred: number, priority: numbe
 export function shrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
   const t = m.lruvecs;
   let pages = 0;
-  for (let lru = 0; lru < NR_LRU_LISTS; lru++) pages += t.pages[memcg * NR_LRU_LISTS + lru];
+  for (let lru = 0; lru < NR_LRU_LISTS; lru++) pages += lruvecPageState(m, memcg, lru);
   const freeable = countShadowNodes(m.pages.shadowNodes, pages);
   if (freeable === 0) return;
   const plan = doShrinkSlab(freeable, t.shadowDeferred[memcg] as number, priority, 0);

@@ -17,9 +17,10 @@
  */
 import type { FolioId, MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruvecPageState } from './memcontrol.ts';
 import { folioNrPages, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
 import { PG } from './page_flags.ts';
-import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from './swap.ts';
+import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from './swap.ts';
 import { V } from './vmstat.ts';
 
 const AGES = 2 ** 32;
@@ -65,12 +66,6 @@ function workingsetSize(m: Machine, memcg: number, file: boolean): number {
     if (file) size += lruvecPageState(m, memcg, LRU_INACTIVE_ANON);
   }
   return size;
-}
-
-/** Pages on a list of a group and all groups below it: the root's are the machine's. @kernel include/linux/memcontrol.h lruvec_page_state (6.18) */
-export function lruvecPageState(m: Machine, memcg: number, lru: number): number {
-  if (memcg === 0) return m.vmstat[V.nr_inactive_anon + lru] as number;
-  return m.lruvecs.pages[memcg * NR_LRU_LISTS + lru] as number;
 }
 
 /**
