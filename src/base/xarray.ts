@@ -28,6 +28,17 @@ const nodeLayout = {
   offset: u8('slot in the parent'),
   count: u8('slots that hold anything, siblings and nodes included'),
   values: u8('slots that hold values or their siblings'),
+  tree: i32('which root the node belongs to'),
+  tag: i32('who made the node'),
+  newer: i32('next of the tag’s nodes that hold nothing but values; −1: none'),
+  older: i32('the one before it'),
+} as const;
+
+const tagLayout = {
+  used: i32('nodes in use that were made under the tag'),
+  shadow: i32('of these, nodes that hold nothing but values'),
+  oldest: i32('plus 1: the one of these that has been one for the longest time; 0: none'),
+  newest: i32('plus 1: the one that became one last'),
 } as const;
 
 export interface Xarray {
@@ -40,6 +51,9 @@ export interface Xarray {
   top: number;
   /** Nodes in use that hold nothing but values. */
   shadowNodes: number;
+  /** Under which nodes are made from now on: whoever pays for them. */
+  tag: number;
+  readonly tags: Table<typeof tagLayout>;
   /** After find and load calls: the index that the result was found at (the slot's first index, or the one asked for). */
   index: number;
   /** After xaNext: the first index past the slot that the result was found in. */
@@ -77,13 +91,15 @@ export const xarray = (rows = 64): Xarray => ({
   used: 0,
   top: 0,
   shadowNodes: 0,
+  tag: 0,
+  tags: allocate(tagLayout, 4),
   index: 0,
   after: 0,
   age: 0,
   slot: 0,
 });
 
-function newNode(xa: Xarray, parent: number, offset: number, shift: number): number {
+function newNode(xa: Xarray, tree: number, parent: number, offset: number, shift: number): number {
   let n = xa.free;
   if (n >= 0) xa.free = xa.nodes.parent[n] as number;
   else {
@@ -96,6 +112,10 @@ function newNode(xa: Xarray, parent: number, offset: number, shift: number): num
   t.shift[n] = shift;
   t.count[n] = 0;
   t.values[n] = 0;
+  t.tree[n] = tree;
+  t.tag[n] = xa.tag;
+  if (xa.tag >= xa.tags.rows) grow(tagLayout, xa.tags, xa.tag * 2);
+  xa.tags.used[xa.tag] = (xa.tags.used[xa.tag] as number) + 1;
   xa.used++;
   return n;
 }
@@ -105,6 +125,8 @@ function freeNode(xa: Xarray, n: number): void {
   xa.nodes.parent[n] = xa.free;
   xa.free = n;
   xa.used--;
+  const tag = xa.nodes.tag[n] as number;
+  xa.tags.used[tag] = (xa.tags.used[tag] as number) - 1;
 }
 
 const onlyValues = (xa: Xarray, n: number): boolean =>
@@ -117,7 +139,52 @@ function addCounts(xa: Xarray, n: number, count: number, values: number): void {
   t.count[n] = (t.count[n] as number) + count;
   t.values[n] = (t.values[n] as number) + values;
   const is = onlyValues(xa, n);
-  if (was !== is) xa.shadowNodes += is ? 1 : -1;
+  if (was === is) return;
+  if (is) shadowAdd(xa, n);
+  else shadowDelete(xa, n);
+}
+
+/** The node holds nothing but values from now on. @kernel mm/workingset.c workingset_update_node (6.18) */
+function shadowAdd(xa: Xarray, n: number): void {
+  const { newer, older, tag } = xa.nodes;
+  const t = xa.tags;
+  const g = tag[n] as number;
+  const last = (t.newest[g] as number) - 1;
+  newer[n] = -1;
+  older[n] = last;
+  if (last >= 0) newer[last] = n;
+  else t.oldest[g] = n + 1;
+  t.newest[g] = n + 1;
+  t.shadow[g] = (t.shadow[g] as number) + 1;
+  xa.shadowNodes++;
+}
+
+function shadowDelete(xa: Xarray, n: number): void {
+  const { newer, older, tag } = xa.nodes;
+  const t = xa.tags;
+  const g = tag[n] as number;
+  const next = newer[n] as number;
+  const prev = older[n] as number;
+  if (next >= 0) older[next] = prev;
+  else t.newest[g] = prev + 1;
+  if (prev >= 0) newer[prev] = next;
+  else t.oldest[g] = next + 1;
+  t.shadow[g] = (t.shadow[g] as number) - 1;
+  xa.shadowNodes--;
+}
+
+/**
+ * Frees the tag's oldest node that holds nothing but values, and the values with it. False: there is none.
+ * @kernel mm/workingset.c shadow_lru_isolate (6.18)
+ */
+export function xaDropShadowNode(xa: Xarray, heads: Int32Array, tag: number): boolean {
+  const t = xa.nodes;
+  const n = (xa.tags.oldest[tag] as number) - 1;
+  if (n < 0) return false;
+  t.slots.fill(0, n * 64, n * 64 + 64);
+  addCounts(xa, n, -(t.count[n] as number), -(t.values[n] as number));
+  deleteNode(xa, heads, t.tree[n] as number, n);
+  return true;
 }
 
 /** Frees the node if it is empty, and then its parent if that is. */
@@ -170,14 +237,14 @@ function expand(xa: Xarray, heads: Int32Array, h: number, last: number, shift: n
   if (head === 0) {
     let s = shift;
     while (s < 30 && last >>> s > 63) s += 6;
-    heads[h] = nodeEntry(newNode(xa, -1, 0, s));
+    heads[h] = nodeEntry(newNode(xa, h, -1, 0, s));
     return;
   }
   let n = toNode(head);
   for (;;) {
     const s = xa.nodes.shift[n] as number;
     if (s >= shift && (s >= 30 || last >>> s <= 63)) return;
-    const up = newNode(xa, -1, 0, s + 6);
+    const up = newNode(xa, h, -1, 0, s + 6);
     const t = xa.nodes;
     t.slots[up * 64] = nodeEntry(n);
     t.count[up] = 1;
@@ -202,7 +269,7 @@ function descend(xa: Xarray, heads: Int32Array, h: number, index: number, shift:
     }
     if (e < NODE_END) n = toNode(e);
     else {
-      const child = newNode(xa, n, slot, s - 6);
+      const child = newNode(xa, h, n, slot, s - 6);
       const t = xa.nodes;
       if (e === 0) addCounts(xa, n, 1, 0);
       else {
@@ -638,18 +705,21 @@ export const xaNodes = (xa: Xarray): number => xa.used;
  *  X2 count is the number of slots in use, values the number of slots with values or their siblings; no node is empty;
  *  X3 a sibling follows its entry without a gap, and an entry's slots are aligned to their number;
  *  X4 a node's mark is set exactly where an entry below it has it; values and siblings have none;
- *  X5 nodes in use plus free nodes are all the nodes ever used; shadowNodes counts the nodes that hold only values.
+ *  X5 nodes in use plus free nodes are all the nodes ever used; shadowNodes counts the nodes that hold only values;
+ *  X6 the tags' lists hold just these nodes, and each node is counted under its tag.
  */
 export function checkXarray(xa: Xarray, heads: ArrayLike<number>, rows: number): void {
   const t = xa.nodes;
   let used = 0;
   let shadow = 0;
+  const byTag = new Array<number>(xa.tags.rows).fill(0);
   const fail = (rule: string, n: number): never => {
     throw new Error(`xarray ${rule} broken at node ${n}`);
   };
   const walk = (n: number): void => {
     used++;
     if (onlyValues(xa, n)) shadow++;
+    byTag[t.tag[n] as number] = (byTag[t.tag[n] as number] as number) + 1;
     let count = 0;
     let values = 0;
     const seen = [0, 0, 0, 0, 0, 0];
@@ -667,7 +737,8 @@ export function checkXarray(xa: Xarray, heads: ArrayLike<number>, rows: number):
           fail('X1', child);
         walk(child);
         for (let mark = 0; mark < 3; mark++)
-          if (nodeMarked(xa, child, mark)) seen[mark * 2 + (slot >>> 5)] = (seen[mark * 2 + (slot >>> 5)] as number) | (1 << (slot & 31));
+          if (nodeMarked(xa, child, mark))
+            seen[mark * 2 + (slot >>> 5)] = (seen[mark * 2 + (slot >>> 5)] as number) | (1 << (slot & 31));
         first = -1;
       } else if (e < 0 && e < SIBLING_END) {
         if (toSibling(e) !== first) fail('X3', n);
@@ -689,4 +760,17 @@ export function checkXarray(xa: Xarray, heads: ArrayLike<number>, rows: number):
   let free = 0;
   for (let n = xa.free; n >= 0; n = t.parent[n] as number) free++;
   if (used !== xa.used || used + free !== xa.top || shadow !== xa.shadowNodes) fail('X5', used);
+  let listed = 0;
+  for (let g = 0; g < xa.tags.rows; g++) {
+    let nodes = 0;
+    let last = -1;
+    for (let n = (xa.tags.oldest[g] as number) - 1; n >= 0; n = t.newer[n] as number) {
+      if (t.tag[n] !== g || t.older[n] !== last || !onlyValues(xa, n)) fail('X6', n);
+      last = n;
+      nodes++;
+    }
+    if (xa.tags.newest[g] !== last + 1 || xa.tags.shadow[g] !== nodes || xa.tags.used[g] !== byTag[g]) fail('X6', g);
+    listed += nodes;
+  }
+  if (listed !== shadow) fail('X6', listed);
 }

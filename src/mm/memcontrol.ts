@@ -36,6 +36,7 @@ export const memcgLayout = {
   pages: f64('pages of the folios charged'),
   kernel: f64('pages of kernel memory charged'),
   objStock: i32('bytes of kernel memory charged in advance'),
+  nodes: i32('page-cache nodes charged'),
   swappiness: u8('0 to 200: how much anonymous memory is preferred to files'),
   pgpgin: f64('folios charged'),
   pgpgout: f64('folios uncharged'),
@@ -262,6 +263,25 @@ export function objCgroupUncharge(m: Machine, g: MemcgId, bytes: number): void {
   if (pages > 0) memcgUnchargeKernel(m, g, pages);
 }
 
+/** Bytes charged for a page-cache node: its object, and the pointer to the group. @kernel mm/slub.c obj_full_size (6.18) */
+const NODE_CHARGE_BYTES = 592;
+
+/** Charges groups for the page-cache nodes that they have made since the last call, and gives back the freed ones. @kernel lib/xarray.c xas_alloc (6.18) */
+export function memcgChargeNodes(m: Machine): void {
+  const { used } = m.pages.tags;
+  for (let g = 1 as MemcgId; g < m.memcgs.nr; g = (g + 1) as MemcgId) {
+    // A charge may reclaim, and so come here again: each node is booked before it is paid for.
+    while (m.memcgs.nodes[g] < used[g]) {
+      m.memcgs.nodes[g]++;
+      objCgroupCharge(m, g, NODE_CHARGE_BYTES);
+    }
+    while (m.memcgs.nodes[g] > used[g]) {
+      m.memcgs.nodes[g]--;
+      objCgroupUncharge(m, g, NODE_CHARGE_BYTES);
+    }
+  }
+}
+
 /**
  * Reclaim and refaults do not see the sizes of a group's lists as they are, but as they were at the last flush: every two
  * seconds of virtual time, the first two seconds after the machine was made. A new group's are 0 until then, so that
@@ -271,6 +291,7 @@ function flushStats(m: Machine): void {
   const { memcgs: t, lruvecs: l } = m;
   t.flushDueNs = (Math.floor(m.now / t.flushPeriodNs) + 1) * t.flushPeriodNs;
   l.flushedPages.set(l.pages);
+  for (let g = 0; g < t.nr; g++) l.flushedSlab[g] = Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
   l.flushedActivateAnon.set(t.activateAnon.subarray(0, l.rows));
   l.flushedActivateFile.set(t.activateFile.subarray(0, l.rows));
   // The root's count what is below it, too.
@@ -287,6 +308,16 @@ export function lruvecPageState(m: Machine, g: number, lru: number): number {
     return m.lruvecs.flushedPages[g * NR_LRU_LISTS + lru];
   }
   return g === 0 ? m.vmstat[V.nr_inactive_anon + lru] : m.lruvecs.pages[g * NR_LRU_LISTS + lru];
+}
+
+/** Pages of kernel objects of a group, as the statistics have them. */
+export function slabPageState(m: Machine, g: number): number {
+  const t = m.memcgs;
+  if (t.flushPeriodNs > 0) {
+    if (m.now >= t.flushDueNs) flushStats(m);
+    return m.lruvecs.flushedSlab[g];
+  }
+  return Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
 }
 
 /** Refaults that were activated, of files or of anonymous memory, as the statistics have them. */

@@ -53,6 +53,7 @@ export const lruvecLayout = {
   refaultsAnon: f64('workingset_activate_anon at the end of the last reclaim'),
   refaultsFile: f64('workingset_activate_file at the end of the last reclaim'),
   flushedPages: f64('pages on each list when the statistics were last flushed', NR_LRU_LISTS),
+  flushedSlab: f64('pages of kernel objects then'),
   flushedActivateAnon: f64('workingset_activate_anon then'),
   flushedActivateFile: f64('workingset_activate_file then'),
   shadowDeferred: f64('shadow nodes that the shrinker put off'),

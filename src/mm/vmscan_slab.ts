@@ -2,10 +2,12 @@
  * Shrinkers: caches of kernel objects that give some back at each step of a reclaim. One is modelled: nodes of the page
  * cache that hold nothing but shadows.
  */
+import { xaDropShadowNode } from '../base/xarray.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { lruvecPageState } from './memcontrol.ts';
+import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.ts';
 import { NR_LRU_LISTS } from './swap.ts';
+import { V } from './vmstat.ts';
 import { countShadowNodes } from './workingset.ts';
 
 /** @kernel mm/shrinker.c SHRINK_BATCH (6.18) */
@@ -36,14 +38,20 @@ export function doShrinkSlab(freeable: number, deferred: number, priority: numbe
   return { scan, deferred: Math.min(Math.max(deferred + delta - scan, 0), 2 * freeable) };
 }
 
-/** Lets the shrinkers of a group work. @kernel mm/shrinker.c shrink_slab_memcg (6.18) */
+/**
+ * Lets the shrinkers of a group work: page-cache nodes with nothing but shadows go, longest on the list first, and their
+ * shadows with them. @kernel mm/shrinker.c shrink_slab_memcg (6.18)
+ */
 export function shrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
-  const t = m.lruvecs;
-  let pages = 0;
-  for (let lru = 0; lru < NR_LRU_LISTS; lru++) pages += lruvecPageState(m, memcg, lru);
-  const freeable = countShadowNodes(m.pages.shadowNodes, pages);
-  if (freeable === 0) return;
-  const plan = doShrinkSlab(freeable, t.shadowDeferred[memcg] as number, priority, 0);
+  const { lruvecs: t, pages } = m;
+  if (memcg >= pages.tags.rows || pages.tags.shadow[memcg] === 0) return;
+  let has = slabPageState(m, memcg);
+  for (let lru = 0; lru < NR_LRU_LISTS; lru++) has += lruvecPageState(m, memcg, lru);
+  const plan = doShrinkSlab(countShadowNodes(pages.tags.shadow[memcg], has), t.shadowDeferred[memcg], priority, 0);
   t.shadowDeferred[memcg] = plan.deferred;
-  // Hook: `plan.scan` nodes are to be freed, longest on the list first, once the xarray lists its shadow nodes.
+  if (plan.scan === 0) return;
+  m.vmstat[V.slabs_scanned] += plan.scan;
+  for (let i = 0; i < plan.scan && xaDropShadowNode(pages, m.spaces.head, memcg); i++)
+    m.vmstat[V.workingset_nodereclaim]++;
+  memcgChargeNodes(m);
 }
