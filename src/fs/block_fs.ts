@@ -34,12 +34,15 @@ export interface Inode {
   readonly extents: Extents;
   /** Written to since it was last closed. */
   written: boolean;
+  /** i_size as the device knows it. */
+  diskSize: number;
 }
 
 export abstract class BlockFs implements AddressSpaceOperations {
   abstract readonly name: string;
   readonly states = new BlockStates();
   protected readonly inodes: Inode[] = [];
+  readonly buffersDirectWrites: boolean = false;
   /** Calls that asked where blocks are: one for each extent and request (iomap), one for each block (buffer_head). */
   mappingCalls = 0;
 
@@ -51,7 +54,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   inode(mapping: MappingId): Inode {
     let inode = this.inodes[mapping];
     if (inode === undefined) {
-      inode = { extents: new Extents(), written: false };
+      inode = { extents: new Extents(), written: false, diskSize: 0 };
       this.inodes[mapping] = inode;
     }
     return inode;
@@ -59,7 +62,9 @@ export abstract class BlockFs implements AddressSpaceOperations {
 
   inodeInit(m: Machine, mapping: MappingId): void {
     const blocks = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
-    this.inode(mapping).extents.set(0, blocks, MAPPED);
+    const inode = this.inode(mapping);
+    inode.extents.set(0, blocks, MAPPED);
+    inode.diskSize = m.spaces.size[mapping] as number;
   }
 
   blockSize(m: Machine, mapping: MappingId): number {
@@ -115,7 +120,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
     if (start < end && extents.covers(start / block, end / block, MAPPED)) {
       this.mappingCalls++;
       if (this.stateOnRead || stop > eof) this.attachStates(m, mapping, index, index + nrPages);
-      m.io.read(mapping, start, end - start);
+      m.io.read(mapping, start, end - start, m.ahead);
       for (let i = Math.ceil(end / page); i < index + nrPages; ) {
         // A folio of a large block size may begin past the end of the file only when the file shrank meanwhile.
         const folio = filemapGetFolio(m, mapping, i);
@@ -149,7 +154,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
     }
     for (let r = 0; r < runs.length; r += 2) {
       const from = runs[r] as number;
-      m.io.read(mapping, from, (runs[r + 1] as number) - from);
+      m.io.read(mapping, from, (runs[r + 1] as number) - from, m.ahead);
     }
   }
 
@@ -217,14 +222,14 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { map } = m;
     const row = this.stateOf(m, folio);
     if (row === 0) {
-      m.io.read(mapping, offset, length);
+      m.io.read(mapping, offset, length, false);
       // The end of a read unlocks, and this one was for the writer.
       folioSet(map, folio, PG.PG_locked);
       if (folioTest(map, folio, PG.PG_uptodate)) return true;
     } else {
       this.states.rows.readPending[row] = length;
       this.states.rows.edge[row] = 1;
-      m.io.read(mapping, offset, length);
+      m.io.read(mapping, offset, length, false);
       const block = this.blockSize(m, mapping);
       const base = (folioIndex(map, folio) * m.config.pageSize) / block;
       if (this.states.isUptodate(row, offset / block - base, length / block)) return true;
@@ -302,6 +307,8 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { map } = m;
     const page = m.config.pageSize;
     const end = offset + length;
+    const inode = this.inode(mapping);
+    inode.diskSize = Math.max(inode.diskSize, Math.min(end, m.spaces.size[mapping] as number));
     for (let i = Math.floor(offset / page); i * page < end; ) {
       const folio = filemapGetFolio(m, mapping, i);
       if (folio === 0) {
@@ -335,6 +342,10 @@ export abstract class BlockFs implements AddressSpaceOperations {
     if (from !== 0 || length < folioNrPages(m.map, folio) * m.config.pageSize) return;
     folioCancelDirty(m, folio);
     this.detachState(m, folio);
+  }
+
+  directWriteBegin(_m: Machine, _mapping: MappingId, _offset: number): boolean {
+    return true;
   }
 
   directWrite(m: Machine, mapping: MappingId, offset: number, length: number): void {

@@ -111,6 +111,12 @@ export class BlockStates {
   setDirty(row: number, first: number, n: number): void {
     this.fill((this.rows.at[row] as number) + this.words(row), first, n, true);
   }
+  /** Every uptodate block is dirty: what kernels without dirty bits take a dirty folio for. */
+  dirtyUptodate(row: number): void {
+    const at = this.rows.at[row] as number;
+    const words = this.words(row);
+    this.bits.copyWithin(at + words, at, at + words);
+  }
   clearDirty(row: number, first: number, n: number): void {
     this.fill((this.rows.at[row] as number) + this.words(row), first, n, false);
   }

@@ -7,11 +7,22 @@ import type { MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { BufferHeadFs } from './buffer_head.ts';
 
+const RA_BYTES = 4 * 2 ** 20;
+/** Largest I/O of a backing device that nobody set. */
+const IO_BYTES = 128 * 1024;
+
 export class Btrfs extends BufferHeadFs {
   readonly name = 'btrfs';
+  /** Checksums need bytes that hold still. @kernel fs/btrfs/direct-io.c btrfs_direct_write (6.18) */
+  override readonly buffersDirectWrites = true;
+  protected readonly zeroesTail = 'before';
 
   override inodeInit(m: Machine, mapping: MappingId): void {
     super.inodeInit(m, mapping);
+    // Its own backing device: windows of 4 MiB whatever the disk says. @kernel fs/btrfs/disk-io.c open_ctree (6.18)
+    const { spaces } = m;
+    spaces.raPages[mapping] = Math.max(spaces.raPages[mapping] as number, RA_BYTES / m.config.pageSize);
+    spaces.ioPages[mapping] = IO_BYTES / m.config.pageSize;
     m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_STABLE_WRITES;
   }
 }

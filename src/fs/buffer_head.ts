@@ -32,6 +32,8 @@ const BUFFER_HEAD_BYTES = 104;
 
 export abstract class BufferHeadFs extends BlockFs {
   protected readonly stateOnRead = false;
+  /** When a write past the end of the file zeroes the rest of the block that the end was in. */
+  protected abstract readonly zeroesTail: 'before' | 'after';
   /** Does a write mark its folios for allocation without file-system recursion? */
   protected readonly fgp: number = FGP_STABLE | FGP_NOFS;
 
@@ -58,7 +60,7 @@ export abstract class BufferHeadFs extends BlockFs {
     const chunk = page << (spaces.maxOrder[mapping] as number);
     this.inode(mapping).written = true;
     const old = spaces.size[mapping] as number;
-    if (start > old && !this.zeroTail(m, mapping, old)) return 0;
+    if (start > old && this.zeroesTail === 'before' && !this.zeroToBlockEnd(m, mapping, old)) return 0;
     const end = start + length;
     let pos = start;
     while (pos < end) {
@@ -78,6 +80,7 @@ export abstract class BufferHeadFs extends BlockFs {
       folioUnlock(m, folio);
       pos = to;
     }
+    if (start > old && pos > start && this.zeroesTail === 'after') this.zeroToBlockEnd(m, mapping, old);
     return pos - start;
   }
 
@@ -127,68 +130,56 @@ export abstract class BufferHeadFs extends BlockFs {
     return true;
   }
 
-  /** The block that the end of the file falls into, before the file grows past it. */
-  protected zeroTail(_m: Machine, _mapping: MappingId, _size: number): boolean {
-    return true;
-  }
-
-  /** Zeroes the rest of the block at `pos` through the cache. @kernel fs/buffer.c block_truncate_page (6.18) */
-  protected blockTruncatePage(m: Machine, mapping: MappingId, pos: number): boolean {
-    const { map } = m;
-    const page = m.config.pageSize;
+  /** Zeroes bytes [from, to) of one block through the cache, when it is on the device. @kernel fs/buffer.c block_truncate_page (6.18) */
+  private zeroInBlock(m: Machine, mapping: MappingId, from: number, to: number): boolean {
     const block = this.blockSize(m, mapping);
-    const rest = pos % block;
-    if (rest === 0) return true;
-    const state = this.inode(mapping).extents.at(Math.floor(pos / block))?.state;
-    if (state !== MAPPED) return true;
-    const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), this.fgp, 0);
+    if (from >= to || this.inode(mapping).extents.at(Math.floor(from / block))?.state !== MAPPED) return true;
+    const page = m.config.pageSize;
+    const folio = filemapGetOrCreate(m, mapping, Math.floor(from / page), this.fgp, 0);
     if (folio <= 0) return folio === 0;
-    const end = pos - rest + block;
-    if (!this.blockWriteBegin(m, mapping, folio, pos, end)) {
+    if (!this.blockWriteBegin(m, mapping, folio, from, to)) {
       folioUnlock(m, folio);
       return false;
     }
-    const from = folioIndex(map, folio) * page;
-    this.writeEnd(m, mapping, folio, pos - from, end - from);
+    const start = folioIndex(m.map, folio) * page;
+    this.writeEnd(m, mapping, folio, from - start, to - start);
     folioUnlock(m, folio);
     return true;
+  }
+
+  private zeroToBlockEnd(m: Machine, mapping: MappingId, pos: number): boolean {
+    const block = this.blockSize(m, mapping);
+    return pos % block === 0 || this.zeroInBlock(m, mapping, pos, Math.ceil(pos / block) * block);
   }
 
   setSize(m: Machine, mapping: MappingId, size: number): boolean {
     const { spaces } = m;
     const old = spaces.size[mapping] as number;
     if (size > old) {
-      if (!this.blockTruncatePage(m, mapping, old)) return false;
+      if (!this.zeroToBlockEnd(m, mapping, old)) return false;
       spaces.size[mapping] = size;
       return true;
     }
     spaces.size[mapping] = size;
     if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
-    if (!this.blockTruncatePage(m, mapping, size)) return false;
+    if (!this.zeroToBlockEnd(m, mapping, size)) return false;
     this.inode(mapping).extents.remove(Math.ceil(size / this.blockSize(m, mapping)), Number.POSITIVE_INFINITY);
     return true;
   }
 
+  /** @kernel fs/ext4/inode.c ext4_punch_hole (6.18) */
   punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const page = m.config.pageSize;
     const block = this.blockSize(m, mapping);
-    const size = m.spaces.size[mapping] as number;
-    const end = Math.min(offset + length, Math.ceil(size / m.config.pageSize) * m.config.pageSize);
+    const end = Math.min(offset + length, Math.ceil((m.spaces.size[mapping] as number) / page) * page);
     if (offset >= end) return true;
-    if (!this.zeroEdges(m, mapping, offset, end)) return false;
+    if (!truncateInodePagesRange(m, mapping, offset, end)) return false;
     const first = Math.ceil(offset / block) * block;
     const last = Math.floor(end / block) * block;
-    if (last > first && !truncateInodePagesRange(m, mapping, first, last)) return false;
+    if (!this.zeroInBlock(m, mapping, offset, Math.min(first, end))) return false;
+    if (last >= first && !this.zeroInBlock(m, mapping, last, end)) return false;
     this.inode(mapping).extents.remove(first / block, last / block);
     return true;
-  }
-
-  /** Zeroes the parts of blocks at the edges of a hole. */
-  private zeroEdges(m: Machine, mapping: MappingId, offset: number, end: number): boolean {
-    const block = this.blockSize(m, mapping);
-    return (
-      (offset % block === 0 || this.blockTruncatePage(m, mapping, offset)) &&
-      (end % block === 0 || this.blockTruncatePage(m, mapping, Math.floor(end / block) * block + 1))
-    );
   }
 
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {

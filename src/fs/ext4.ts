@@ -2,5 +2,6 @@
 import { BufferHeadFs } from './buffer_head.ts';
 
 export class Ext4 extends BufferHeadFs {
-  readonly name = 'ext4';
+  readonly name: string = 'ext4';
+  protected readonly zeroesTail = 'after';
 }

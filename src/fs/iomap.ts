@@ -7,7 +7,7 @@
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import { filemapGetFolio, filemapGetOrCreate, fgfSetOrder, FGP_STABLE, folioUnlock } from '../mm/filemap.ts';
 import type { Machine } from '../mm/machine.ts';
-import { folioIndex, folioNextIndex, folioNrPages, folioTest } from '../mm/mm_types.ts';
+import { folioIndex, folioNextIndex, folioNrPages, folioOrder, folioTest } from '../mm/mm_types.ts';
 import { balanceDirtyPages } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
 import { folioMarkAccessed } from '../mm/swap.ts';
@@ -144,6 +144,19 @@ export abstract class IomapFs extends BlockFs {
     const block = this.blockSize(m, mapping);
     const rest = size % block;
     return rest === 0 || this.zeroRange(m, mapping, size, size - rest + block);
+  }
+
+  /** Before 6.6 a folio knew only whether it was dirty, not which of its blocks. @kernel fs/iomap/buffered-io.c __iomap_write_end (6.1) */
+  protected override writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
+    super.writeEnd(m, mapping, folio, from, to);
+    const row = this.stateOf(m, folio);
+    if (row !== 0 && m.release.iomapDirty === 'folio') this.states.dirtyUptodate(row);
+  }
+
+  /** @kernel fs/iomap/buffered-io.c iomap_invalidate_folio (6.18) */
+  override invalidateFolio(m: Machine, folio: FolioId, from: number, length: number): void {
+    super.invalidateFolio(m, folio, from, length);
+    if (m.release.iomapInvalidateFreesState && folioOrder(m.map, folio) > 0) this.detachState(m, folio);
   }
 
   protected cachedDirty(m: Machine, mapping: MappingId, pos: number): boolean {

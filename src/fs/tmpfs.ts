@@ -26,6 +26,8 @@ export type ShmemHuge = 'never' | 'always' | 'within_size' | 'advise';
 
 export class Tmpfs implements AddressSpaceOperations {
   readonly name = 'tmpfs';
+  /** O_DIRECT is accepted and means nothing here. */
+  readonly buffersDirectWrites = true;
   private readonly huge: ShmemHuge;
 
   constructor(huge: ShmemHuge) {
@@ -73,7 +75,7 @@ export class Tmpfs implements AddressSpaceOperations {
     let pos = start;
     while (pos < end) {
       const bytes = Math.min(chunk - (pos % chunk), end - pos);
-      const folio = this.getFolio(m, mapping, Math.floor(pos / page), pos + bytes, bytes);
+      const folio = this.getFolio(m, mapping, Math.floor(pos / page), end, bytes);
       if (folio === 0) break;
       const to = Math.min(pos + bytes, folioNextIndex(map, folio) * page);
       folioSet(map, folio, PG.PG_uptodate);
@@ -141,7 +143,7 @@ export class Tmpfs implements AddressSpaceOperations {
     for (let i = Math.floor(offset / page); i < end; ) {
       const folio = this.getFolio(m, mapping, i, offset + length, page);
       if (folio === 0) return true;
-      folioSet(m.map, folio, PG.PG_uptodate | PG.PG_dirty);
+      // Not uptodate before it is written.
       i = folioIndex(m.map, folio) + folioNrPages(m.map, folio);
     }
     if (offset + length > (m.spaces.size[mapping] as number)) m.spaces.size[mapping] = offset + length;
@@ -157,6 +159,9 @@ export class Tmpfs implements AddressSpaceOperations {
   invalidateFolio(): void {}
   release(): void {}
   directWrite(): void {}
+  directWriteBegin(): boolean {
+    return true;
+  }
   isPartiallyUptodate(): boolean {
     return true;
   }

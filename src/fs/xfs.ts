@@ -106,15 +106,31 @@ export class Xfs extends IomapFs {
     const { spaces } = m;
     const old = spaces.size[mapping] as number;
     const { extents } = this.inode(mapping);
+    const inode = this.inode(mapping);
+    // What was written past the size on the device must be there before a larger size is.
+    const page = m.config.pageSize;
+    const flush = (zeroed: boolean): boolean =>
+      size <= inode.diskSize ||
+      (old === inode.diskSize && !zeroed) ||
+      filemapWriteAndWaitRange(m, mapping, Math.floor(inode.diskSize / page), Math.floor((size - 1) / page));
+    const block = this.blockSize(m, mapping);
     if (size > old) {
+      const zeroed = old % block !== 0 && extents.at(Math.floor(old / block)) !== undefined;
       if (!this.zeroRange(m, mapping, old, size)) return false;
       spaces.size[mapping] = size;
+      if (!flush(zeroed)) {
+        spaces.size[mapping] = old;
+        return false;
+      }
+      inode.diskSize = size;
       return true;
     }
     if (!this.truncatePage(m, mapping, size)) return false;
     spaces.size[mapping] = size;
     if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
-    extents.remove(Math.ceil(size / this.blockSize(m, mapping)), Number.POSITIVE_INFINITY);
+    if (!flush(size % block !== 0)) return false;
+    inode.diskSize = size;
+    extents.remove(Math.ceil(size / block), Number.POSITIVE_INFINITY);
     return true;
   }
 
@@ -149,6 +165,11 @@ export class Xfs extends IomapFs {
     }
     const old = spaces.size[mapping] as number;
     return offset + length <= old || this.setSize(m, mapping, offset + length);
+  }
+
+  override directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean {
+    const size = m.spaces.size[mapping] as number;
+    return offset <= size || this.zeroRange(m, mapping, size, offset);
   }
 
   /** The last close of a file that was written gives back what was reserved past its end. @kernel fs/xfs/xfs_file.c xfs_file_release (6.12) */

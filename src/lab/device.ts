@@ -1,8 +1,8 @@
 /**
- * The device of a replay, in virtual time. Reads are answered at once and move the clock (the reader waits for them in any
- * case); writes go into a queue and are answered when the clock has passed their end, or somebody waits for them.
+ * The device of a replay, in virtual time. A read that somebody waits for is answered at once and moves the clock; reads
+ * ahead of use and writes go into a queue and are answered when the clock has passed their end, or somebody waits for them.
  *
- * The times are those of a small cloud disk and decide only what is still under write-back when the next operation comes.
+ * The times are those of a small cloud disk; they decide only what is still in flight when the next operation comes.
  */
 
 import { opsOf } from '../mm/filemap.ts';
@@ -11,11 +11,13 @@ import type { Io, Machine } from '../mm/machine.ts';
 import { folioTest } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
 
-const READ_LATENCY_NS = 80e3;
+const READ_LATENCY_NS = 85e3;
 const WRITE_LATENCY_NS = 120e3;
-const NS_PER_BYTE = 0.8;
+const READ_NS_PER_BYTE = 0.25;
+const WRITE_NS_PER_BYTE = 0.5;
 
-interface Write {
+interface Request {
+  readonly write: boolean;
   readonly mapping: MappingId;
   readonly offset: number;
   readonly length: number;
@@ -24,9 +26,9 @@ interface Write {
 
 export class Device implements Io {
   private readonly m: Machine;
-  private readonly queue: Write[] = [];
+  private readonly queue: Request[] = [];
   private head = 0;
-  private busyUntil = 0;
+  private writesBusy = 0;
   reads = 0;
   readBytes = 0;
   writes = 0;
@@ -44,11 +46,16 @@ export class Device implements Io {
     sizes[bucket] = (sizes[bucket] as number) + 1;
   }
 
-  read(mapping: MappingId, offset: number, length: number): void {
+  read(mapping: MappingId, offset: number, length: number, ahead: boolean): void {
     this.reads++;
     this.readBytes += length;
     this.count(this.readSizes, length);
-    this.m.now += READ_LATENCY_NS + length * NS_PER_BYTE;
+    const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
+    if (ahead) {
+      this.push({ write: false, mapping, offset, length, ends: this.m.now + takes });
+      return;
+    }
+    this.m.now += takes;
     opsOf(this.m, mapping).endRead(this.m, mapping, offset, length, true);
   }
 
@@ -56,9 +63,16 @@ export class Device implements Io {
     this.writes++;
     this.writtenBytes += length;
     this.count(this.writeSizes, length);
-    const ends = Math.max(this.m.now, this.busyUntil) + length * NS_PER_BYTE;
-    this.busyUntil = ends;
-    this.queue.push({ mapping, offset, length, ends: ends + WRITE_LATENCY_NS });
+    this.writesBusy = Math.max(this.m.now, this.writesBusy) + length * WRITE_NS_PER_BYTE;
+    this.push({ write: true, mapping, offset, length, ends: this.writesBusy + WRITE_LATENCY_NS });
+  }
+
+  /** The queue is short and in order of ending. */
+  private push(request: Request): void {
+    const { queue } = this;
+    let i = queue.push(request) - 1;
+    for (; i > this.head && (queue[i - 1] as Request).ends > request.ends; i--) queue[i] = queue[i - 1] as Request;
+    queue[i] = request;
   }
 
   /** Counts a request that goes past the cache (O_DIRECT). */
@@ -67,18 +81,18 @@ export class Device implements Io {
       this.writes++;
       this.writtenBytes += length;
       this.count(this.writeSizes, length);
-      this.m.now += WRITE_LATENCY_NS + length * NS_PER_BYTE;
+      this.m.now += WRITE_LATENCY_NS + length * WRITE_NS_PER_BYTE;
     } else {
       this.reads++;
       this.readBytes += length;
       this.count(this.readSizes, length);
-      this.m.now += READ_LATENCY_NS + length * NS_PER_BYTE;
+      this.m.now += READ_LATENCY_NS + length * READ_NS_PER_BYTE;
     }
   }
 
-  /** Answers the writes that have ended by now. */
+  /** Answers the requests that have ended by now. */
   poll(): void {
-    while (this.head < this.queue.length && (this.queue[this.head] as Write).ends <= this.m.now) this.answer();
+    while (this.head < this.queue.length && (this.queue[this.head] as Request).ends <= this.m.now) this.answer();
     if (this.head === this.queue.length && this.head > 0) {
       this.queue.length = 0;
       this.head = 0;
@@ -89,22 +103,24 @@ export class Device implements Io {
   waitFor(folio: FolioId): boolean {
     while (folioTest(this.m.map, folio, PG.PG_writeback | PG.PG_locked)) {
       if (this.head === this.queue.length) return false;
-      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Write).ends);
+      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
       this.answer();
     }
     return true;
   }
 
-  /** Lets all writes end. */
+  /** Lets all requests end. */
   drain(): void {
     while (this.head < this.queue.length) {
-      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Write).ends);
+      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
       this.answer();
     }
   }
 
   private answer(): void {
-    const w = this.queue[this.head++] as Write;
-    opsOf(this.m, w.mapping).endWrite(this.m, w.mapping, w.offset, w.length, true);
+    const r = this.queue[this.head++] as Request;
+    const ops = opsOf(this.m, r.mapping);
+    if (r.write) ops.endWrite(this.m, r.mapping, r.offset, r.length, true);
+    else ops.endRead(this.m, r.mapping, r.offset, r.length, true);
   }
 }

@@ -10,7 +10,7 @@ import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { kiocb, type Kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine, Tracer } from '../mm/machine.ts';
-import { memcgCreate } from '../mm/memcontrol.ts';
+import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
 import { filemapWriteAndWaitRange, ksysSync, vfsFsync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
@@ -32,8 +32,17 @@ import { type Resolved, resolve, type Settings } from './settings.ts';
 
 const HANDLES = 4096;
 /** What the processor does between two waits: system call, lookup, copy at 10 GB/s. */
-const OP_NS = 400;
+const OP_NS = 1000;
 const COPY_NS_PER_BYTE = 0.1;
+
+/** Who looks at a replay now and then: `take` is called when `due` operations are done, and says when it is due again. */
+export interface Sampler {
+  readonly due: number;
+  take(r: Replay): void;
+}
+
+/** What the program itself keeps in a group that it joins: pages of stack, heap and data (the ops runner: 12 KiB, measured). */
+const TASK_PAGES = 3;
 
 /** A replay under way: the machine, its files, and how far it is. */
 export class Replay implements Tracer {
@@ -58,6 +67,7 @@ export class Replay implements Tracer {
   outOfMemory = 0;
   /** Hears what happens to the page cache after the counters here have. */
   listener: Partial<Tracer> | null = null;
+  sampler: Sampler | null = null;
 
   private readonly source: TraceSource;
   /** By handle: the open file, its mapping, and OPEN_* bits. */
@@ -84,10 +94,15 @@ export class Replay implements Tracer {
     this.m.io = this.device;
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
-    const orders = largeFolioOrders(s.fs, preset, { blockSize: s.blockSize, pageSize: s.pageSize, thp: true });
+    // Kernels have the ext4 driver serve ext2 (CONFIG_EXT4_USE_FOR_EXT2).
+    const orders = largeFolioOrders(s.fs === 'ext2' ? 'ext4' : s.fs, preset.name, { blockSize: s.blockSize, pageSize: s.pageSize, thp: true });
     for (const file of source.files) this.mappings.set(file.id, this.inode(file.size, orders));
     this.m.tracer = this;
-    if (s.memcg > 0) this.m.currentMemcg = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
+    if (s.memcg > 0) {
+      const group = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
+      this.m.currentMemcg = group;
+      memcgChargeKernel(this.m, group, TASK_PAGES);
+    }
   }
 
   private inode(size: number, orders: { min: number; max: number }): MappingId {
@@ -112,9 +127,21 @@ export class Replay implements Tracer {
 
   /** Replays one batch of operations. */
   play(e: Events): void {
+    let from = 0;
+    const { sampler } = this;
+    while (sampler !== null && sampler.due <= this.ops + e.count - from) {
+      const to = from + sampler.due - this.ops;
+      this.rows(e, from, to);
+      sampler.take(this);
+      from = to;
+    }
+    this.rows(e, from, e.count);
+  }
+
+  private rows(e: Events, from: number, to: number): void {
     const { m, device } = this;
     const { op, id, offset, length } = e;
-    for (let i = 0; i < e.count; i++) {
+    for (let i = from; i < to; i++) {
       const o = op[i] as number;
       m.now += OP_NS;
       if (o === OP.pread) this.read(id[i] as number, offset[i] as number, length[i] as number, false);
@@ -122,7 +149,7 @@ export class Replay implements Tracer {
       else this.other(e, i);
       device.poll();
     }
-    this.ops += e.count;
+    this.ops += to - from;
   }
 
   private skip(what: string): void {
@@ -200,10 +227,13 @@ export class Replay implements Tracer {
     if ((flags & OPEN_DIRECT) !== 0) {
       const [first, last] = this.pages(pos, length);
       this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
-      device.direct(true, length);
-      this.fs.directWrite(m, mapping, pos, length);
-      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
-      pos = end;
+      if (!this.fs.buffersDirectWrites) {
+        this.wait(() => this.fs.directWriteBegin(m, mapping, pos));
+        device.direct(true, length);
+        this.fs.directWrite(m, mapping, pos, length);
+        this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
+        pos = end;
+      }
     }
     while (pos < end) {
       m.wait = 0 as FolioId;
@@ -213,6 +243,10 @@ export class Replay implements Tracer {
         this.outOfMemory++;
         break;
       }
+    }
+    if ((flags & OPEN_DIRECT) !== 0 && this.fs.buffersDirectWrites) {
+      const [first, last] = this.pages(end - length, length);
+      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
     }
     this.writtenBytes += length - (end - pos);
     m.now += length * COPY_NS_PER_BYTE;

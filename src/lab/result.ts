@@ -4,7 +4,7 @@ import { type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { memcgStatReport } from '../mm/memcontrol.ts';
 import { folioFlags, folioIndex, folioNextIndex, folioOrder, PAGE_WORDS } from '../mm/mm_types.ts';
-import { stablePageFlags } from '../mm/page_flags.ts';
+import { KPF, stablePageFlags } from '../mm/page_flags.ts';
 import { LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../mm/swap.ts';
 import { V, vmstatReport } from '../mm/vmstat.ts';
 import type { Replay } from './replay.ts';
@@ -65,11 +65,12 @@ export function cachedFolios(m: Machine, mapping: MappingId): FolioEntry[] {
   }
 }
 
-/** tmpfs is seen through a mapping: a folio that reaches past the end of the file shows its part inside. */
+/** tmpfs is seen through a mapping: what was never written does not show, and
+ * a folio that reaches past the end of the file shows its part inside. */
 function clipToFile(m: Machine, mapping: MappingId, folios: FolioEntry[]): FolioEntry[] {
   const pages = Math.ceil((m.spaces.size[mapping] as number) / m.config.pageSize);
   return folios
-    .filter(([index]) => index < pages)
+    .filter(([index, , flags]) => index < pages && (flags & (1 << KPF.KPF_UPTODATE)) !== 0)
     .map(([index, order, flags]) => {
       const n = Math.min(2 ** order, pages - index);
       const log = Math.log2(n);

@@ -1,4 +1,5 @@
 /** What a replay can be told: the settings of every command, by the same names. What is absent is as the recording says. */
+import { QuireError } from '../base/errors.ts';
 import type { TraceSettings } from '../trace/event.ts';
 
 /** Sizes in bytes. */
@@ -36,10 +37,27 @@ export interface Resolved {
 
 /** Memory of the machine that the recorded truths come from. */
 export const DEFAULT_MEMORY: number = 24 * 2 ** 30;
+const DEFAULT_SWAPPINESS = 60;
 /** max_sectors_kb of a loop device. */
 const DEFAULT_IO = 1280 * 1024;
 
+/** What a setting would change is not modelled yet: to take it and change nothing would be an answer to another question. */
+function refuseWithoutEffect(set: Settings): void {
+  const refuse = (what: string, why: string): never => {
+    throw new QuireError('EOPNOTSUPP', `${what} has no effect yet: ${why}`);
+  };
+  if (set.thp !== undefined) refuse('thp', 'anonymous memory is not modelled');
+  if (set.swappiness !== undefined && set.swappiness !== DEFAULT_SWAPPINESS)
+    refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
+  if (set.cpu !== undefined) refuse('cpu', 'no TLB is modelled');
+  if (set.lru !== undefined && set.lru !== 'classic') refuse(`lru ${set.lru}`, 'reclaim is by the classic lists');
+  if (set.memmap !== undefined && set.memmap !== 'overlay')
+    refuse(`memmap ${set.memmap}`, 'the machine runs on the layout overlay (quire fit prices the others)');
+}
+
+/** Throws for what the model cannot do. */
 export function resolve(trace: TraceSettings, set: Settings): Resolved {
+  refuseWithoutEffect(set);
   const huge = /(?:^|,)huge=(\w+)/.exec(trace.mountOption)?.[1] ?? 'never';
   return {
     kernel: set.kernel ?? '6.18',
@@ -50,7 +68,7 @@ export function resolve(trace: TraceSettings, set: Settings): Resolved {
     blockSize: set.blockSize ?? trace.blockSize,
     readahead: set.readahead ?? trace.readaheadKb * 1024,
     ioSize: DEFAULT_IO,
-    swappiness: set.swappiness ?? 60,
+    swappiness: set.swappiness ?? DEFAULT_SWAPPINESS,
     huge,
   };
 }

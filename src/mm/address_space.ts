@@ -84,6 +84,10 @@ export interface AddressSpaceOperations {
   punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
   /** fallocate(2), mode 0. */
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
+  /** O_DIRECT writes go through the cache all the same, and out of it at once. */
+  readonly buffersDirectWrites: boolean;
+  /** Before an O_DIRECT write at `offset`; false when it must be called again. */
+  directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean;
   /** Bytes were written past the cache (O_DIRECT). */
   directWrite(m: Machine, mapping: MappingId, offset: number, length: number): void;
   /** A file that was open for writing is closed. */

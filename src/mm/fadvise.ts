@@ -31,7 +31,9 @@ export function genericFadvise(m: Machine, file: FileId, offset: number, length:
     case 'willneed': {
       const first = Math.floor(offset / m.config.pageSize);
       const last = Math.floor((end - 1) / m.config.pageSize);
+      m.ahead = true;
       forcePageCacheRa(m, file, first, last - first + 1);
+      m.ahead = false;
       return;
     }
     case 'dontneed':

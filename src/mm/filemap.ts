@@ -21,17 +21,16 @@ import {
   xaSetMark,
   xaStore,
 } from '../base/xarray.ts';
-import { AS_STABLE_WRITES, AS_SWAPBACKED, FMODE_NOREUSE } from './address_space.ts';
+import { AS_STABLE_WRITES, AS_SWAPBACKED } from './address_space.ts';
 import { __GFP_FS, __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE, GFP_HIGHUSER_MOVABLE } from './gfp.ts';
-import { type FileId, type FolioId, type MappingId, type MemcgId, NO_FOLIO } from './ids.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { memCgroupCharge, memCgroupUncharge, objCgroupCharge, objCgroupUncharge } from './memcontrol.ts';
+import { memCgroupCharge, memCgroupUncharge, memcgChargeNodes } from './memcontrol.ts';
 import {
   folioClear,
   folioFlags,
   folioIndex,
   folioMapping,
-  folioMemcg,
   folioNrPages,
   folioOrder,
   folioRefAdd,
@@ -86,8 +85,9 @@ export function filemapAddFolio(m: Machine, mapping: MappingId, folio: FolioId, 
   folioSetMapping(map, folio, mapping);
   folioSetIndex(map, folio, index);
   const nodes = pages.used;
+  pages.tag = m.currentMemcg;
   xaStore(pages, spaces.head, mapping, index, order, folio);
-  if (pages.used !== nodes) chargeNodes(m, m.currentMemcg as MemcgId, pages.used - nodes);
+  if (pages.used !== nodes) memcgChargeNodes(m);
   spaces.nrpages[mapping] = (spaces.nrpages[mapping] as number) + nr;
   m.vmstat[V.nr_file_pages] = (m.vmstat[V.nr_file_pages] as number) + nr;
   if (m.tracer !== null) m.tracer.addToPageCache(mapping, index, order, folio);
@@ -110,23 +110,13 @@ export function filemapRemoveFolio(m: Machine, folio: FolioId, value: number, ag
   if (m.tracer !== null) m.tracer.deleteFromPageCache(mapping, index, order, folio);
   const nodes = m.pages.used;
   xaErase(m.pages, spaces.head, mapping, index, order, value < 0 ? 0 : valueEntry(value), age);
-  if (m.pages.used !== nodes) chargeNodes(m, folioMemcg(map, folio), m.pages.used - nodes);
+  if (m.pages.used !== nodes) memcgChargeNodes(m);
   folioSetMapping(map, folio, 0);
   spaces.nrpages[mapping] = (spaces.nrpages[mapping] as number) - nr;
   m.vmstat[V.nr_file_pages] = (m.vmstat[V.nr_file_pages] as number) - nr;
   if (((spaces.flags[mapping] as number) & AS_SWAPBACKED) !== 0)
     m.vmstat[V.nr_shmem] = (m.vmstat[V.nr_shmem] as number) - nr;
   folioRefAdd(map, folio, -nr);
-}
-
-/** Bytes that a group is charged for one node of the tree: its slab object and the pointer to the group. */
-const NODE_CHARGE_BYTES = 592;
-
-/** Nodes of the tree are kernel memory of the group that made them grow. @kernel lib/xarray.c xas_alloc (6.18) */
-function chargeNodes(m: Machine, memcg: MemcgId, nodes: number): void {
-  if (memcg === 0) return;
-  if (nodes > 0) objCgroupCharge(m, memcg, nodes * NODE_CHARGE_BYTES);
-  else objCgroupUncharge(m, memcg, -nodes * NODE_CHARGE_BYTES);
 }
 
 /** Puts `to` (same order, locked) in the place of `from` in the cache; flags are the caller's. @kernel mm/filemap.c replace_page_cache_folio (6.18) */
@@ -181,7 +171,8 @@ export function filemapGetOrCreate(m: Machine, mapping: MappingId, at: number, f
       const folio = e as FolioId;
       const flags = folioFlags(map, folio);
       const wait =
-        (flags & PG.PG_locked) !== 0 || ((fgp & FGP_STABLE) !== 0 && (flags & PG.PG_writeback) !== 0 && stable(m, mapping));
+        (flags & PG.PG_locked) !== 0 ||
+        ((fgp & FGP_STABLE) !== 0 && (flags & PG.PG_writeback) !== 0 && stable(m, mapping));
       if (wait) {
         m.wait = folio;
         return -1 as FolioId;
@@ -265,7 +256,7 @@ function filemapGetReadBatch(m: Machine, mapping: MappingId, index: number, last
     if (e <= 0) break;
     batch.folios[nr++] = e;
     const flags = map[e * PAGE_WORDS] as number;
-    if (nr === PAGEVEC_SIZE || (flags & PG.PG_uptodate) === 0 || (flags & PG_readahead) !== 0) break;
+    if (nr === m.release.folioBatch || (flags & PG.PG_uptodate) === 0 || (flags & PG_readahead) !== 0) break;
     i = (map[e * PAGE_WORDS + W_INDEX] as number) + (1 << folioOrder(map, e as FolioId));
   }
   batch.nr = nr;
@@ -304,7 +295,10 @@ function filemapGetPages(m: Machine, iocb: Kiocb): number {
     const folio = m.readBatch.folios[nr - 1] as FolioId;
     if (folioTest(map, folio, PG_readahead)) {
       const at = folioIndex(map, folio);
+      // The batch refers to its folios: reclaim on behalf of the next window must leave them alone.
+      for (let i = 0; i < nr; i++) folioRefAdd(map, m.readBatch.folios[i] as FolioId, 1);
       pageCacheAsyncRa(m, file, folio, at, last - at);
+      for (let i = 0; i < nr; i++) folioRefAdd(map, m.readBatch.folios[i] as FolioId, -1);
     }
     if (folioTest(map, folio, PG.PG_uptodate)) return PAGES_OK;
     const state = filemapUpdatePage(m, iocb, mapping, folio);
@@ -373,10 +367,10 @@ export function filemapRead(m: Machine, iocb: Kiocb): number {
   const file = iocb.file;
   const mapping = files.mapping[file] as MappingId;
   const page = m.config.pageSize;
-  const noreuse = ((files.fmode[file] as number) & FMODE_NOREUSE) !== 0 && m.release.noreuse;
   let lastPos = iocb.done > 0 ? iocb.pos : (files.prevPos[file] as number);
   let result = READ_DONE;
-  while (iocb.count > 0 && iocb.pos < (spaces.size[mapping] as number)) {
+  const { prevPos, markAccessedFirst, readPastEof } = m.release;
+  while (iocb.count > 0 && (iocb.pos < (spaces.size[mapping] as number) || readPastEof === 'creates-page')) {
     const state = filemapGetPages(m, iocb);
     if (state !== PAGES_OK) {
       result = state;
@@ -388,13 +382,17 @@ export function filemapRead(m: Machine, iocb: Kiocb): number {
     for (let i = 0; i < batch.nr && iocb.pos < end; i++) {
       const folio = batch.folios[i] as FolioId;
       const size = (1 << folioOrder(map, folio)) * page;
-      if (!noreuse && (i > 0 || Math.floor(iocb.pos / size) !== Math.floor((lastPos - 1) / size)))
-        folioMarkAccessed(m, folio);
+      const sameAsLast =
+        markAccessedFirst === 'folio'
+          ? Math.floor(iocb.pos / size) === Math.floor((lastPos - 1) / size)
+          : Math.floor(iocb.pos / page) === Math.floor(lastPos / page);
+      if (i > 0 || !sameAsLast) folioMarkAccessed(m, folio);
       const stop = Math.min(end, folioIndex(map, folio) * page + size);
       iocb.count -= stop - iocb.pos;
       iocb.done += stop - iocb.pos;
       iocb.pos = stop;
       lastPos = stop;
+      if (prevPos === 'folio') files.prevPos[file] = stop;
     }
     iocb.asked = NO_FOLIO;
   }

@@ -30,8 +30,11 @@ export interface MachineConfig {
 
 /** How the engine reaches devices. A face answers with the end-of-I/O calls of filemap.ts, at once or later. */
 export interface Io {
-  /** Read [offset, offset + length) bytes of the file into its cached, locked folios; answer with `endRead`. */
-  read(mapping: MappingId, offset: number, length: number): void;
+  /**
+   * Read [offset, offset + length) bytes of the file into its cached, locked folios; answer with `endRead`. `ahead`: nobody
+   * waits for it.
+   */
+  read(mapping: MappingId, offset: number, length: number, ahead: boolean): void;
   /** Write bytes of folios that are under write-back; answer with `endWrite`. */
   write(mapping: MappingId, offset: number, length: number): void;
 }
@@ -76,6 +79,8 @@ export interface Machine {
   now: number;
   /** The group that the running task charges. */
   currentMemcg: number;
+  /** What is read now is read ahead of use. */
+  ahead: boolean;
   /** Folios whose write-back failed since the face last looked. */
   writeErrors: number;
   /** The piece that holds the page asked for, after a split. */

@@ -47,6 +47,7 @@ export function machine(config: MachineConfig): Machine {
     readBatch: readBatch(),
     now: 0,
     currentMemcg: 0,
+    ahead: false,
     writeErrors: 0,
     splitPiece: NO_FOLIO,
     wait: NO_FOLIO,

@@ -18,7 +18,7 @@
 import { nextMiss, prevMiss, xaLoad } from '../base/xarray.ts';
 import { FMODE_RANDOM } from './address_space.ts';
 import { ctz, EEXIST, ENOMEM, filemapAddFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
-import type { FileId, FolioId, MappingId } from './ids.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioClear, folioNrPages, folioOrder, folioSet, folioTest } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
@@ -49,6 +49,9 @@ export function getNextRaSize(cur: number, max: number): number {
   return max;
 }
 
+/** One decision for miss and hit (before 6.10)? */
+const onDemand = (m: Machine): boolean => m.release.readahead === 'page' || m.release.readahead === 'ondemand';
+
 /** Is the order kept in the file's state (6.16 and newer)? */
 const storedOrder = (m: Machine): boolean =>
   m.release.readahead === 'stored-order' || m.release.readahead === 'stored-order-eof';
@@ -77,6 +80,10 @@ export function pageCacheSyncRa(m: Machine, file: FileId, index: number, req: nu
     forcePageCacheRa(m, file, index, asked);
     return;
   }
+  if (onDemand(m)) {
+    ondemandReadahead(m, file, index, asked, NO_FOLIO);
+    return;
+  }
   const max = maxPages(m, file, asked);
   const prevPos = files.prevPos[file] as number;
   // prevPos is −1 at open: as an unsigned page number that is far away.
@@ -99,7 +106,7 @@ export function pageCacheSyncRa(m: Machine, file: FileId, index: number, req: nu
     files.asyncSize[file] = 1;
   }
   files.order[file] = 0;
-  submitWindow(m, file, index);
+  pageCacheRaOrder(m, file, index);
 }
 
 /**
@@ -112,15 +119,25 @@ export function pageCacheAsyncRa(m: Machine, file: FileId, folio: FolioId, index
   const mapping = files.mapping[file] as MappingId;
   if (m.tracer !== null) m.tracer.asyncRa(mapping, index, req);
   folioClear(map, folio, PG_readahead);
+  m.ahead = true;
+  if (onDemand(m)) ondemandReadahead(m, file, index, req, folio);
+  else asyncWindow(m, file, folio, index, req);
+  m.ahead = false;
+}
+
+/** The window after a hit on the marked folio, 6.10 and newer. */
+function asyncWindow(m: Machine, file: FileId, folio: FolioId, index: number, req: number): void {
+  const { files, map } = m;
+  const mapping = files.mapping[file] as MappingId;
   const max = maxPages(m, file, req);
   const start = files.start[file] as number;
   const size = files.size[file] as number;
   const marked = start + size - (files.asyncSize[file] as number);
-  const law = m.release.readahead;
   const expected = marked - (marked % folioNrPages(map, folio));
-  if (index === expected || (law === 'page' && index === start + size)) {
+  if (index === expected) {
     files.start[file] = start + size;
-    files.size[file] = storedOrder(m) ? Math.max(size, getNextRaSize(size, max)) : getNextRaSize(size, max);
+    const next = getNextRaSize(size, max);
+    files.size[file] = m.release.readaheadMayShrink ? next : Math.max(size, next);
   } else {
     const gap = nextMiss(m.pages, m.spaces.head[mapping] as number, index + 1, max);
     if (gap === 0 || gap - index > max) return;
@@ -137,14 +154,7 @@ export function pageCacheAsyncRa(m: Machine, file: FileId, folio: FolioId, index
     if (aligned > (files.start[file] as number)) files.size[file] = (files.size[file] as number) - (end - aligned);
   } else files.order[file] = folioOrder(map, folio);
   files.asyncSize[file] = files.size[file] as number;
-  submitWindow(m, file, files.start[file] as number);
-}
-
-/** Reads the window of file_ra_state, in folios where the release has them. */
-function submitWindow(m: Machine, file: FileId, index: number): void {
-  if (m.release.readahead === 'page')
-    doPageCacheRa(m, file, index, m.files.size[file] as number, m.files.asyncSize[file] as number);
-  else pageCacheRaOrder(m, file, index);
+  pageCacheRaOrder(m, file, files.start[file] as number);
 }
 
 /**
@@ -171,22 +181,23 @@ export function pageCacheRaOrder(m: Machine, file: FileId, index0: number): void
       doPageCacheRa(m, file, index0, size, asyncSize);
       return;
     }
-    if (order < max) order += 2;
+    if (order < max) order = Math.min(order + 2, max);
   }
   const fileEnd = Math.floor(((spaces.size[mapping] as number) - 1) / m.config.pageSize);
   const limit = Math.min(fileEnd, index0 + size - 1);
   order = Math.max(Math.min(order, max, log2(size)), min);
   files.order[file] = order;
-  const mark = index0 + size - asyncSize;
+  // Since 7.x a window that reaches the end of the file carries no mark.
+  const unmarked = m.release.readahead === 'stored-order-eof' && fileEnd <= index0 + size - 1;
+  const mark = unmarked ? -1 : index0 + size - asyncSize;
   const first = index0 - (index0 % (1 << min));
   let index = first;
   let err = 0;
   while (index <= limit) {
     let k = order;
-    if ((index & ((1 << k) - 1)) !== 0) k = ctz(index);
-    while (k > min && index + (1 << k) - 1 > limit) k--;
-    if (k === 1 && min === 0 && !m.release.largeFolioOrder1) k = 0;
-    err = raAllocFolio(m, mapping, index, k, mark - (mark % (1 << k)) === index);
+    if ((index & ((1 << k) - 1)) !== 0) k = noOrder1(m, min, ctz(index));
+    while (k > min && index + (1 << k) - 1 > limit) k = noOrder1(m, min, k - 1);
+    err = raAllocFolio(m, mapping, index, k, mark >= 0 && roundMark(m, mark, 1 << k) === index);
     if (err !== 0) break;
     index += 1 << k;
   }
@@ -197,6 +208,14 @@ export function pageCacheRaOrder(m: Machine, file: FileId, index0: number): void
   if (!storedOrder(m)) doPageCacheRa(m, file, index, size, asyncSize);
   else if (size > index - index0) doPageCacheRa(m, file, index, size - (index - index0), asyncSize);
 }
+
+/** Folios of two pages came late (6.9). @kernel mm/readahead.c page_cache_ra_order (6.1) */
+const noOrder1 = (m: Machine, min: number, order: number): number =>
+  order === 1 && min === 0 && !m.release.largeFolioOrder1 ? 0 : order;
+
+/** First page of the folio of `nr` pages that a mark at page `mark` falls to. @kernel mm/readahead.c ra_alloc_folio (6.18) */
+const roundMark = (m: Machine, mark: number, nr: number): number =>
+  (m.release.readaheadMark === 'down' ? Math.floor(mark / nr) : Math.ceil(mark / nr)) * nr;
 
 /** One folio of a window. @kernel mm/readahead.c ra_alloc_folio (6.18) */
 function raAllocFolio(m: Machine, mapping: MappingId, index: number, order: number, marked: boolean): number {
@@ -215,7 +234,8 @@ function doPageCacheRa(m: Machine, file: FileId, index: number, nr: number, look
   if (size === 0) return;
   const end = Math.floor((size - 1) / m.config.pageSize);
   if (index > end) return;
-  pageCacheRaUnbounded(m, mapping, index, nr > end - index ? end - index + 1 : nr, lookahead);
+  if (nr <= end - index) pageCacheRaUnbounded(m, mapping, index, nr, lookahead);
+  else pageCacheRaUnbounded(m, mapping, index, end - index + 1, m.release.readahead === 'stored-order-eof' ? 0 : lookahead);
 }
 
 /**
@@ -267,4 +287,63 @@ export function forcePageCacheRa(m: Machine, file: FileId, index: number, nr: nu
     at += n;
     left -= n;
   }
+}
+
+/**
+ * The decision of 6.9 and older, one for a miss (`hit` 0) and for a hit on the marked folio. A miss right behind the last
+ * window goes on with it; a window whose mark would be its first page, which is being read right now, swallows the next one.
+ * @kernel mm/readahead.c ondemand_readahead (6.6)
+ */
+function ondemandReadahead(m: Machine, file: FileId, index: number, req: number, hit: FolioId): void {
+  const { files } = m;
+  const mapping = files.mapping[file] as MappingId;
+  const head = m.spaces.head[mapping] as number;
+  const max = maxPages(m, file, req);
+  const start = files.start[file] as number;
+  const size = files.size[file] as number;
+  const nr = hit === NO_FOLIO ? 1 : folioNrPages(m.map, hit);
+  const expected = roundMark(m, start + size - (files.asyncSize[file] as number), nr);
+  const prevPos = files.prevPos[file] as number;
+  const sincePrev = prevPos < 0 ? -1 : index - Math.floor(prevPos / m.config.pageSize);
+  const setWindow = (from: number, pages: number, ahead: number): void => {
+    files.start[file] = from;
+    files.size[file] = pages;
+    files.asyncSize[file] = ahead;
+  };
+  const initial = (): void => {
+    const pages = getInitRaSize(req, max);
+    setWindow(index, pages, pages > req ? pages - req : pages);
+  };
+  if (index === 0) initial();
+  else if (index === expected || index === start + size) {
+    const next = getNextRaSize(size, max);
+    const pages = m.release.readaheadMayShrink ? next : Math.max(size, next);
+    setWindow(start + size, pages, pages);
+  } else if (hit !== NO_FOLIO) {
+    let gap = nextMiss(m.pages, head, index + 1, max);
+    // Without a gap older kernels named the last page looked at.
+    if (gap === index + 1 + max && m.release.nextMissFull === 'last') gap--;
+    if (gap === 0 || gap - index > max) return;
+    const pages = getNextRaSize(gap - index + req, max);
+    setWindow(gap, pages, pages);
+  } else if (req > max || sincePrev === 0 || sincePrev === 1) initial();
+  else {
+    let contig = index - 1 - prevMiss(m.pages, head, index - 1, max);
+    if (contig <= req) {
+      doPageCacheRa(m, file, index, req, 0);
+      return;
+    }
+    if (contig >= index) contig *= 2;
+    setWindow(index, Math.min(contig + req, max), 1);
+  }
+  const pages = files.size[file] as number;
+  if (index === files.start[file] && pages === files.asyncSize[file]) {
+    const add = getNextRaSize(pages, max);
+    if (pages + add <= max) setWindow(index, pages + add, add);
+    else setWindow(index, max, max >> 1);
+  }
+  const from = files.start[file] as number;
+  files.order[file] = hit === NO_FOLIO ? 0 : folioOrder(m.map, hit);
+  if (m.release.readahead === 'page') doPageCacheRa(m, file, from, files.size[file] as number, files.asyncSize[file] as number);
+  else pageCacheRaOrder(m, file, from);
 }

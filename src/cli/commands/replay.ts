@@ -1,16 +1,28 @@
 /** `quire replay`: a recording through the engine, and what it leaves in the page cache. */
+import { basename } from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
-import { QuireError } from '../../base/errors.ts';
-import { addExample, addSettings } from '../options.ts';
+import { Replay } from '../../lab/replay.ts';
+import { resultOf } from '../../lab/result.ts';
+import { resultText } from '../../lab/result_text.ts';
+import { openOps } from '../../trace/ops.ts';
+import { addExample, addSettings, settingsOf } from '../options.ts';
 
 export function register(program: Command): void {
   const command = program
     .command('replay')
     .description('Replays a recording and says what the page cache holds at the end.')
-    .argument('<script>', 'an ops script')
+    .argument('<recording>', 'an ops script')
     .option('--json', 'one JSON object in the truth format')
-    .action(() => {
-      throw new QuireError('EOPNOTSUPP', 'replay is not wired up yet');
+    .action((path, options) => {
+      const source = openOps(path);
+      try {
+        const replay = new Replay(source, settingsOf(options));
+        replay.run();
+        const result = resultOf(replay, basename(path));
+        process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : resultText(result));
+      } finally {
+        source.close();
+      }
     });
   addSettings(command);
   addExample(command, 'quire replay run.ops --json', 'quire replay run.ops --kernel 6.1 --memcg 64M');

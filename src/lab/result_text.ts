@@ -1,0 +1,48 @@
+/** A replay's result as plain aligned text. */
+import { formatBytes } from '../base/units.ts';
+import type { ReplayResult } from './result.ts';
+
+const columns = (rows: readonly (readonly [string, string])[]): string => {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}\n`).join('');
+};
+
+const byOrder = (orders: Record<string, number>): string =>
+  Object.entries(orders)
+    .map(([order, n]) => `${order}:${n}`)
+    .join(' ') || '-';
+
+/** What the cache holds and what it took to get there. */
+export function resultText(r: ReplayResult): string {
+  const { summary, io, program } = r;
+  const held: Record<string, number> = {};
+  let folios = 0;
+  let pages = 0;
+  for (const file of Object.values(r.folios))
+    for (const [, order] of file) {
+      held[order] = (held[order] ?? 0) + 1;
+      folios++;
+      pages += order < 0 ? -order : 2 ** order;
+    }
+  const c = r.config;
+  const limit = c.memcg > 0 ? `, limit ${formatBytes(c.memcg)}` : '';
+  let out = `${r.script}: kernel ${r.kernel}, ${c.fs}, ${formatBytes(c.blockSize)} blocks, ${formatBytes(c.pageSize)} pages, `;
+  out += `readahead ${formatBytes(c.readahead)}, memory ${formatBytes(c.memory)}${limit}\n`;
+  out += columns([
+    ['operations', String(program.operations)],
+    ['program read, wrote', `${formatBytes(program.read_bytes)}, ${formatBytes(program.written_bytes)}`],
+    ['device read', `${formatBytes(io.read_bytes)} in ${io.reads} requests`],
+    ['device wrote', `${formatBytes(io.written_bytes)} in ${io.writes} requests`],
+    ['folios added', `${summary.added_folios} (${summary.added_pages} pages), by order ${byOrder(summary.added_by_order)}`],
+    ['pages deleted', String(summary.deleted_pages)],
+    ['cached now', `${folios} folios (${pages} pages), by order ${byOrder(held)}`],
+    ['refaults', String(r.vmstat.workingset_refault_file ?? 0)],
+    ['file LRU', `${r.lru_folios} folios, ${r.lru_pages} pages`],
+    ['memory map', formatBytes(r.memmap_bytes)],
+  ]);
+  if (program.out_of_memory > 0) out += `  out of memory: ${program.out_of_memory} operations failed\n`;
+  const skipped = Object.entries(r.skipped);
+  if (skipped.length > 0)
+    out += `not modelled, skipped: ${skipped.map(([name, n]) => `${name} ${n}`).join(', ')}\n`;
+  return out;
+}
