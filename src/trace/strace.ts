@@ -50,7 +50,10 @@ class Log {
     switch (line.kind) {
       case 'call': {
         const call = parseCall(line.name, line.text);
-        if (call === null) return this.odd();
+        if (call === null) {
+          this.odd();
+          return;
+        }
         this.lines++;
         if (forks.has(call.name)) world.process(line.pid);
         this.returned(line.pid, call);
@@ -69,10 +72,12 @@ class Log {
         const begun = unfinished.get(line.pid);
         unfinished.delete(line.pid);
         // A log may begin in the middle of a call.
-        if (begun === undefined || begun.name !== line.name) return this.odd();
+        const call = begun?.name === line.name ? parseCall(line.name, `${begun.text}${line.text}`) : null;
+        if (begun === undefined || call === null) {
+          this.odd();
+          return;
+        }
         this.lines++;
-        const call = parseCall(line.name, `${begun.text}${line.text}`);
-        if (call === null) return this.odd();
         if (!begun.done) this.returned(line.pid, call);
         return;
       }

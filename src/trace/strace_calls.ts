@@ -12,7 +12,7 @@ import {
   PROT_WRITE,
 } from './event.ts';
 import { BYTES_MAX, PAGE } from './ops_shape.ts';
-import { annotation, type Call, number, pointed, unescape, unquote } from './strace_line.ts';
+import { annotation, type Call, number, pointed, unescaped, unquote } from './strace_line.ts';
 import type { Process } from './strace_process.ts';
 import { sharedBit } from './strace_script.ts';
 import type { World } from './strace_world.ts';
@@ -25,12 +25,15 @@ const offsetOr = (value: number): number | null => (value >= 0 ? value : null);
 function open(w: World, p: Process, c: Call, folder: string, path: string | undefined, flags: string): void {
   const asked = unquote(path);
   const said = annotation(c.resultText.split(' ')[0]!.includes('<') ? c.resultText : '');
-  if (asked === null && said === null) return w.script.skip(`${c.name} not understood`);
+  if (asked === null && said === null) {
+    w.script.skip(`${c.name} not understood`);
+    return;
+  }
   let bits = /\bO_RDWR\b/.test(flags) ? OPEN_READ | OPEN_WRITE : /\bO_WRONLY\b/.test(flags) ? OPEN_WRITE : OPEN_READ;
   if (/\bO_APPEND\b/.test(flags)) bits |= OPEN_APPEND;
   if (/\bO_DIRECT\b/.test(flags)) bits |= OPEN_DIRECT;
   const full = asked === null ? '' : w.resolve(p, folder, asked);
-  const d = w.opened(said === null ? full : unescape(said), flags, bits);
+  const d = w.opened(said === null ? full : unescaped(said), flags, bits);
   w.install(p, c.result, d, /\bO_CLOEXEC\b/.test(flags));
 }
 
@@ -61,7 +64,10 @@ function range(w: World, p: Process, c: Call, op: number, at: number, arg = 0): 
   if (d === null || d.file === null || d.what !== '') return;
   const offset = number(c.args[at]);
   const length = number(c.args[at + 1]);
-  if (!(offset >= 0 && length >= 0 && offset <= BYTES_MAX)) return w.script.skip(`${c.name} not understood`);
+  if (!(offset >= 0 && length >= 0 && offset <= BYTES_MAX)) {
+    w.script.skip(`${c.name} not understood`);
+    return;
+  }
   const handle = w.script.handleOf(d);
   if (handle < 0) return;
   // To the end, said with a very large length.
@@ -151,7 +157,10 @@ const ftruncate: Handler = (w, p, c) => {
   const d = w.description(p, c.args[0], c.name);
   const bytes = number(c.args[1]);
   if (d === null || d.file === null || d.what !== '') return;
-  if (!(bytes >= 0 && bytes <= BYTES_MAX)) return w.script.skip('beyond 8 TiB');
+  if (!(bytes >= 0 && bytes <= BYTES_MAX)) {
+    w.script.skip('beyond 8 TiB');
+    return;
+  }
   const handle = w.script.handleOf(d);
   if (handle >= 0) w.script.emit(OP.ftruncate, handle, 0, bytes);
   d.file.cutTo(bytes);
@@ -160,7 +169,10 @@ const ftruncate: Handler = (w, p, c) => {
 const truncate: Handler = (w, p, c) => {
   const path = unquote(c.args[0]);
   const bytes = number(c.args[1]);
-  if (path === null || !(bytes >= 0 && bytes <= BYTES_MAX)) return w.script.skip('truncate not understood');
+  if (path === null || !(bytes >= 0 && bytes <= BYTES_MAX)) {
+    w.script.skip('truncate not understood');
+    return;
+  }
   const file = w.paths.at(w.resolve(p, '', path));
   w.script.setSize(file, bytes);
   file.cutTo(bytes);
@@ -175,7 +187,10 @@ const fallocate: Handler = (w, p, c) => {
 
 const fadvise: Handler = (w, p, c) => {
   const advice = (FADVICE as readonly string[]).indexOf((c.args[3] ?? '').replace('POSIX_FADV_', '').toLowerCase());
-  if (advice < 0) return w.script.skip(`fadvise64 ${c.args[3]}`);
+  if (advice < 0) {
+    w.script.skip(`fadvise64 ${c.args[3]}`);
+    return;
+  }
   range(w, p, c, OP.fadvise, 1, advice);
 };
 
@@ -189,7 +204,10 @@ function protection(text: string): number {
 const mmap: Handler = (w, p, c) => {
   const [, bytes, prot = '', flags = '', fd, offset] = c.args;
   const length = number(bytes);
-  if (!(length > 0 && length <= BYTES_MAX && c.result > 0)) return w.script.skip('mmap not understood');
+  if (!(length > 0 && length <= BYTES_MAX && c.result > 0)) {
+    w.script.skip('mmap not understood');
+    return;
+  }
   const bits = protection(prot) | sharedBit(flags);
   const file = /\bMAP_ANON/.test(flags) ? null : w.description(p, fd, 'mmap');
   if (file === null && !/\bMAP_ANON/.test(flags)) return;

@@ -154,7 +154,7 @@ export function number(text: string | undefined): number {
 
 /** `[4096]` and `[4096] => [8192]` begin with what went in; `NULL` and everything else has no number. */
 export const pointed = (text: string | undefined): number =>
-  text !== undefined && text.startsWith('[') ? number(text.slice(1)) : Number.NaN;
+  text?.startsWith('[') ? number(text.slice(1)) : Number.NaN;
 
 /** What stands in `<>` behind a handle: `/a/path`, `pipe:[1]`; null without -y. */
 export function annotation(text: string): string | null {
@@ -167,13 +167,13 @@ export function annotation(text: string): string | null {
 /** The text of a string argument, without quotes and escapes; null for NULL and addresses. One character a byte. */
 export function unquote(text: string | undefined): string | null {
   if (text === undefined || !text.startsWith('"')) return null;
-  return unescape(text.slice(1, endOfString(text, 0)));
+  return unescaped(text.slice(1, endOfString(text, 0)));
 }
 
 const escapes: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', v: '\v', f: '\f', a: '\x07', b: '\b' };
 
 /** Takes strace's escapes out of a text: \n, \303, \x7f, \". */
-export function unescape(text: string): string {
+export function unescaped(text: string): string {
   if (!text.includes('\\')) return text;
   return text.replace(/\\(?:x([\da-f]{2})|([0-7]{1,3})|(.))/gs, (_, hex, octal, other) => {
     if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));

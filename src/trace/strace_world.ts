@@ -6,7 +6,7 @@ import { posix } from 'node:path';
 import { OP, OPEN_APPEND, OPEN_READ, OPEN_TRUNC, OPEN_WRITE, PROT_WRITE } from './event.ts';
 import { BYTES_MAX, PAGE } from './ops_shape.ts';
 import { notRegular, PathTable, TracedFile } from './strace_files.ts';
-import { annotation, unescape } from './strace_line.ts';
+import { annotation, unescaped } from './strace_line.ts';
 import { AddressSpace, Description, Process, type Segment } from './strace_process.ts';
 import { Script } from './strace_script.ts';
 
@@ -271,6 +271,6 @@ export class World {
 
 /** The path in an annotation. */
 function pathOf(said: string): string {
-  const path = unescape(said);
+  const path = unescaped(said);
   return path.endsWith(DELETED) ? path.slice(0, -DELETED.length) : path;
 }
