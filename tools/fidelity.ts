@@ -46,8 +46,8 @@ function measure(r: Recorded): Result {
   try {
     return { ...common, ...score(truth, replay(r.script)), error: '' };
   } catch (e) {
-    const stderr = (e as { stderr?: string }).stderr ?? '';
-    const error = (stderr.trim() || String((e as Error).message)).split('\n')[0] as string;
+    const { stderr = '', code, message } = e as Error & { stderr?: string; code?: string };
+    const error = code === 'ETIMEDOUT' ? 'no end' : ((stderr.trim() || message).split('\n').at(-1) as string);
     return { ...common, folioMatch: 0, pages: 0, ratios: {}, difference: '', error };
   }
 }
