@@ -22,6 +22,16 @@ const commands: readonly Entry[] = [
     load: () => import('./commands/replay.ts'),
   },
   {
+    name: 'compare',
+    summary: 'compare a recording under several kernels and settings',
+    load: () => import('./commands/compare.ts'),
+  },
+  {
+    name: 'import',
+    summary: 'turn a recording of another tool into an ops script',
+    load: () => import('./commands/import.ts'),
+  },
+  {
     name: 'fit',
     summary: 'what page sizes and memory-map layouts cost or save for the files of a tree',
     load: () => import('./commands/fit.ts'),
