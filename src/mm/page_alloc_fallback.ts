@@ -52,6 +52,10 @@ function findSuitableFallback(zones: Zones, zone: number, order: number, type: n
   return zones.area.head[row + list[1]] !== 0 ? list[1] : -1;
 }
 
+/** Is there a block of that order whose page block the type could claim? */
+export const claimableFallback = (zones: Zones, zone: number, order: number, type: number): boolean =>
+  shouldTryClaimBlock(zones, order, type) && findSuitableFallback(zones, zone, order, type) >= 0;
+
 /** Does the type own the block in all but name? Half of it must be free or hold pages of its kind. */
 function mostlyOurs(zones: Zones, type: number, was: number): boolean {
   const size = 1 << zones.pageblockOrder;

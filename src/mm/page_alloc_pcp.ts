@@ -212,10 +212,13 @@ export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, orde
     t.flags[zone] &= ~ZONE_BELOW_HIGH;
 }
 
-/** Gives all pages of the per-CPU lists back. @kernel mm/page_alloc.c drain_all_pages (6.18) */
+/** Gives all pages of a zone's per-CPU lists back. @kernel mm/page_alloc.c drain_pages_zone (6.18) */
+export function drainZonePages(m: Machine, zone: number): void {
+  const count = m.zones.zone.pcpCount[zone];
+  if (count > 0) freePcppagesBulk(m, zone, count, 0);
+}
+
+/** @kernel mm/page_alloc.c drain_all_pages (6.18) */
 export function drainAllPages(m: Machine): void {
-  for (let zone = 0; zone < MAX_NR_ZONES; zone++) {
-    const count = m.zones.zone.pcpCount[zone];
-    if (count > 0) freePcppagesBulk(m, zone, count, 0);
-  }
+  for (let zone = 0; zone < MAX_NR_ZONES; zone++) drainZonePages(m, zone);
 }

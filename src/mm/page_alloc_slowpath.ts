@@ -150,7 +150,7 @@ function slowpath(m: Machine, s: Slow): number {
 function directCompact(m: Machine, s: Slow, priority: number): number {
   const { zones, vmstat } = m;
   if (s.order === 0) return 0;
-  s.compactResult = tryToCompactPages(m, s.order, s.flags, s.highest, s.type, priority);
+  s.compactResult = tryToCompactPages(m, s.gfp, s.order, s.flags, s.highest, s.type, priority);
   if (s.compactResult === COMPACT_SKIPPED) return 0;
   vmstat[V.compact_stall]++;
   let pfn = zones.capturePfn;
