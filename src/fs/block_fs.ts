@@ -36,6 +36,10 @@ export interface Inode {
   written: boolean;
   /** i_size as the device knows it. */
   diskSize: number;
+  /** A change of size that waits for write-back: its target (−1: none), its direction, and where the flush begins. */
+  resizing: number;
+  shrinks: boolean;
+  flushFrom: number;
 }
 
 export abstract class BlockFs implements AddressSpaceOperations {
@@ -54,7 +58,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   inode(mapping: MappingId): Inode {
     let inode = this.inodes[mapping];
     if (inode === undefined) {
-      inode = { extents: new Extents(), written: false, diskSize: 0 };
+      inode = { extents: new Extents(), written: false, diskSize: 0, resizing: -1, shrinks: false, flushFrom: 0 };
       this.inodes[mapping] = inode;
     }
     return inode;

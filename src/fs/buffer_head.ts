@@ -12,15 +12,19 @@ import {
   filemapReleaseFolio,
   folioUnlock,
 } from '../mm/filemap.ts';
+import { __GFP_NOFAIL, GFP_NOFS } from '../mm/gfp.ts';
 import type { Machine } from '../mm/machine.ts';
+import { objCgroupCharge, objCgroupUncharge } from '../mm/memcontrol.ts';
 import {
   folioAttachPrivate,
   folioIndex,
+  folioMemcg,
   folioNextIndex,
   folioNrPages,
   folioPrivate,
   folioTest,
 } from '../mm/mm_types.ts';
+import { folioMarkAccessed } from '../mm/swap.ts';
 import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
@@ -29,11 +33,16 @@ import { MAPPED, UNWRITTEN } from './extents.ts';
 
 /** sizeof(struct buffer_head). @kernel include/linux/buffer_head.h struct buffer_head (6.18) */
 const BUFFER_HEAD_BYTES = 104;
+const BUFFER_HEAD_GFP = GFP_NOFS | __GFP_NOFAIL;
+/** What a group pays for one: the object and the pointer to the group. @kernel mm/slub.c obj_full_size (6.18) */
+const BUFFER_HEAD_CHARGE = BUFFER_HEAD_BYTES + 8;
 
 export abstract class BufferHeadFs extends BlockFs {
   protected readonly stateOnRead = false;
   /** When a write past the end of the file zeroes the rest of the block that the end was in. */
   protected abstract readonly zeroesTail: 'before' | 'after';
+  /** Is the folio of a block that is zeroed in part made even when the block is a hole? */
+  protected readonly edgesMakeFolios: boolean = false;
   /** Does a write mark its folios for allocation without file-system recursion? */
   protected readonly fgp: number = FGP_STABLE | FGP_NOFS;
 
@@ -46,11 +55,22 @@ export abstract class BufferHeadFs extends BlockFs {
     const { map } = m;
     if (folioTest(map, folio, PG.PG_private)) return folioPrivate(map, folio);
     const nr = this.blocksOf(m, mapping, folio);
+    const group = folioMemcg(map, folio);
+    for (let i = 0; i < nr; i++) objCgroupCharge(m, group, BUFFER_HEAD_CHARGE, BUFFER_HEAD_GFP);
     const row = this.states.alloc(nr);
     if (folioTest(map, folio, PG.PG_uptodate)) this.states.setUptodate(row, 0, nr);
     if (folioTest(map, folio, PG.PG_dirty)) this.states.setDirty(row, 0, nr);
     folioAttachPrivate(map, folio, row);
     return row;
+  }
+
+  /** @kernel fs/buffer.c free_buffer_head (6.18) */
+  protected override detachState(m: Machine, folio: FolioId): void {
+    const row = this.stateOf(m, folio);
+    const nr = row === 0 ? 0 : (this.states.rows.nr[row] as number);
+    super.detachState(m, folio);
+    const group = folioMemcg(m.map, folio);
+    for (let i = 0; i < nr; i++) objCgroupUncharge(m, group, BUFFER_HEAD_CHARGE);
   }
 
   write(m: Machine, file: FileId, start: number, length: number): number {
@@ -130,16 +150,22 @@ export abstract class BufferHeadFs extends BlockFs {
     return true;
   }
 
-  /** Zeroes bytes [from, to) of one block through the cache, when it is on the device. @kernel fs/buffer.c block_truncate_page (6.18) */
+  /**
+   * Zeroes bytes [from, to) of one block through the cache, when it is on the device. ext4 looks the folio up, and makes it,
+   * before it asks where the block is. @kernel fs/ext4/inode.c __ext4_block_zero_page_range (6.18)
+   */
   private zeroInBlock(m: Machine, mapping: MappingId, from: number, to: number): boolean {
     const block = this.blockSize(m, mapping);
-    if (from >= to || this.inode(mapping).extents.at(Math.floor(from / block))?.state !== MAPPED) return true;
+    const mapped = this.inode(mapping).extents.at(Math.floor(from / block))?.state === MAPPED;
+    if (from >= to || (!mapped && !this.edgesMakeFolios)) return true;
     const page = m.config.pageSize;
     const folio = filemapGetOrCreate(m, mapping, Math.floor(from / page), this.fgp, 0);
     if (folio <= 0) return folio === 0;
-    if (!this.blockWriteBegin(m, mapping, folio, from, to)) {
+    if (this.edgesMakeFolios) folioMarkAccessed(m, folio);
+    if (!mapped) this.attachState(m, mapping, folio);
+    if (!mapped || !this.blockWriteBegin(m, mapping, folio, from, to)) {
       folioUnlock(m, folio);
-      return false;
+      return !mapped;
     }
     const start = folioIndex(m.map, folio) * page;
     this.writeEnd(m, mapping, folio, from - start, to - start);
@@ -193,7 +219,10 @@ export abstract class BufferHeadFs extends BlockFs {
       if (e === undefined) extents.set(b, stop, UNWRITTEN);
       b = stop;
     }
-    if (offset + length > (spaces.size[mapping] as number)) spaces.size[mapping] = offset + length;
-    return true;
+    const old = spaces.size[mapping] as number;
+    if (offset + length <= old) return true;
+    const size = offset + length;
+    spaces.size[mapping] = size;
+    return this.zeroToBlockEnd(m, mapping, old) && this.zeroInBlock(m, mapping, Math.floor(size / block) * block, size);
   }
 }

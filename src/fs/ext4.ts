@@ -3,5 +3,6 @@ import { BufferHeadFs } from './buffer_head.ts';
 
 export class Ext4 extends BufferHeadFs {
   readonly name: string = 'ext4';
+  protected override readonly edgesMakeFolios = true;
   protected readonly zeroesTail = 'after';
 }

@@ -1,6 +1,6 @@
 /**
  * Where a file's blocks are: a sorted list of extents in units of file-system blocks. What no extent covers is a hole.
- * Neighbours of one state are one extent: the model's device has room beside every extent.
+ * Neighbours of one state that lie together on the device are one extent.
  */
 
 /** Reserved in memory, no place on the device yet. */
@@ -16,6 +16,8 @@ export interface Extent {
   /** Block past the last one. */
   end: number;
   state: number;
+  /** First block on the device; −1 where it does not matter or is not decided. */
+  phys: number;
 }
 
 export class Extents {
@@ -54,7 +56,7 @@ export class Extents {
     while (i < list.length && (list[i] as Extent).start < end) {
       const e = list[i] as Extent;
       if (e.start < start && e.end > end) {
-        list.splice(i + 1, 0, { start: end, end: e.end, state: e.state });
+        list.splice(i + 1, 0, { start: end, end: e.end, state: e.state, phys: shifted(e, end) });
         e.end = start;
         return;
       }
@@ -62,42 +64,42 @@ export class Extents {
         e.end = start;
         i++;
       } else if (e.end > end) {
+        e.phys = shifted(e, end);
         e.start = end;
         return;
       } else list.splice(i, 1);
     }
   }
 
-  /** Gives [start, end) a state, joining neighbours that have it. */
-  set(start: number, end: number, state: number): void {
+  /** Gives [start, end) a state and a place, joining neighbours that fit. */
+  set(start: number, end: number, state: number, phys = -1): void {
     if (start >= end) return;
     this.remove(start, end);
     const { list } = this;
     let i = this.find(start);
+    const e: Extent = { start, end, state, phys };
     const before = list[i - 1];
-    const after = list[i];
-    let from = start;
-    let to = end;
-    if (before !== undefined && before.end === start && before.state === state) {
-      from = before.start;
+    if (before !== undefined && joins(before, e)) {
+      e.start = before.start;
+      e.phys = before.phys;
       list.splice(--i, 1);
     }
-    if (after !== undefined && after.start === end && after.state === state) {
-      to = after.end;
+    const after = list[i];
+    if (after !== undefined && joins(e, after)) {
+      e.end = after.end;
       list.splice(i, 1);
     }
-    list.splice(i, 0, { start: from, end: to, state });
+    list.splice(i, 0, e);
   }
 
-  /** Turns what is allocated in [start, end) from one state into another. */
+  /** Turns what is allocated in [start, end) from one state into another, where it lies. */
   convert(start: number, end: number, from: number, to: number): void {
     for (let i = this.find(start); i < this.list.length; i++) {
       const e = this.list[i] as Extent;
       if (e.start >= end) return;
       if (e.state !== from) continue;
       const a = Math.max(e.start, start);
-      const b = Math.min(e.end, end);
-      this.set(a, b, to);
+      this.set(a, Math.min(e.end, end), to, shifted(e, a));
       i = this.find(a);
     }
   }
@@ -108,3 +110,9 @@ export class Extents {
     return e !== undefined && e.end >= end && e.state === state;
   }
 }
+
+/** Place of block `at` of an extent. */
+const shifted = (e: Extent, at: number): number => (e.phys < 0 ? -1 : e.phys + at - e.start);
+
+const joins = (a: Extent, b: Extent): boolean =>
+  a.end === b.start && a.state === b.state && (a.phys < 0 ? b.phys < 0 : b.phys === a.phys + a.end - a.start);

@@ -141,9 +141,11 @@ export class Tmpfs implements AddressSpaceOperations {
     const page = m.config.pageSize;
     const end = Math.ceil((offset + length) / page);
     for (let i = Math.floor(offset / page); i < end; ) {
+      const found = filemapGetFolio(m, mapping, i);
       const folio = this.getFolio(m, mapping, i, offset + length, page);
       if (folio === 0) return true;
-      // Not uptodate before it is written.
+      // New ones are not uptodate before they are written or allocated a second time.
+      if (found !== 0) folioSet(m.map, folio, PG.PG_uptodate);
       i = folioIndex(m.map, folio) + folioNrPages(m.map, folio);
     }
     if (offset + length > (m.spaces.size[mapping] as number)) m.spaces.size[mapping] = offset + length;

@@ -7,7 +7,7 @@ import { type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { filemapWriteAndWaitRange } from '../mm/page_writeback.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
-import { DELALLOC, MAPPED, UNWRITTEN } from './extents.ts';
+import { DELALLOC, type Extent, type Extents, MAPPED, UNWRITTEN } from './extents.ts';
 import { IomapFs } from './iomap.ts';
 
 /** Unit of preallocation in bytes. @kernel fs/xfs/xfs_mount.h m_allocsize_log (6.18) */
@@ -15,8 +15,29 @@ const ALLOCSIZE = 65536;
 /** Most that one mapping of a write looks at, in pages. @kernel fs/xfs/xfs_iomap.c XFS_WRITE_MAP (6.12) */
 const WRITE_MAP_PAGES = 1024;
 
+/** Blocks of the longest extent. @kernel fs/xfs/libxfs/xfs_format.h XFS_MAX_BMBT_EXTLEN (6.12) */
+const MAX_EXTENT = 2 ** 21 - 1;
+
 export class Xfs extends IomapFs {
   readonly name = 'xfs';
+  /** First block of the device that nobody has had. A file grows in place while nobody has the block behind it. */
+  private nextFree = 0;
+
+  override inodeInit(m: Machine, mapping: MappingId): void {
+    super.inodeInit(m, mapping);
+    const blocks = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
+    this.inode(mapping).extents.set(0, blocks, MAPPED, this.nextFree);
+    this.nextFree += blocks;
+  }
+
+  /** Makes a hole from `block` to the end of the file; what lay last on the device is free again. */
+  private removeFrom(extents: Extents, block: number): void {
+    for (const e of extents.list)
+      if (e.end > block && e.phys >= 0 && e.phys + e.end - e.start === this.nextFree)
+        this.nextFree = e.phys + Math.max(block - e.start, 0);
+    extents.remove(block, Number.POSITIVE_INFINITY);
+  }
+
 
   /** @kernel fs/xfs/xfs_iomap.c xfs_buffered_write_iomap_begin (6.12) */
   protected writeBegin(m: Machine, mapping: MappingId, pos: number, length: number): number {
@@ -51,12 +72,12 @@ export class Xfs extends IomapFs {
     const prev = list[list.length - 1];
     let pre = unit;
     if (prev !== undefined && prev.end >= off) {
+      // Older extents count while they lie together on the device.
       let length = prev.end - prev.start;
-      // Older extents on the device count while they lie together.
-      for (let i = list.length - 2; i >= 0; i--) {
-        const e = list[i] as { start: number; end: number; state: number };
-        if (e.end !== (list[i + 1] as { start: number }).start || e.state === DELALLOC) break;
-        if (length > 1024 * 1024) break;
+      for (let i = list.length - 2; i >= 0 && length <= MAX_EXTENT / 2; i--) {
+        const e = list[i] as Extent;
+        const next = list[i + 1] as Extent;
+        if (e.end !== next.start || e.phys < 0 || next.phys !== e.phys + e.end - e.start) break;
         length += e.end - e.start;
       }
       pre = Math.max(unit, 2 ** Math.floor(Math.log2(length * 2)));
@@ -73,7 +94,7 @@ export class Xfs extends IomapFs {
     for (let b = Math.floor(from / block); b * block < to; ) {
       const e = extents.at(b);
       const end = Math.min(e === undefined ? extents.nextStart(b) : e.end, Math.ceil(to / block));
-      if (e !== undefined && e.state === DELALLOC && b >= eof) extents.convert(b, end, DELALLOC, UNWRITTEN);
+      if (e !== undefined && e.state === DELALLOC && b >= eof) this.place(extents, e.start, e.end);
       else if (e !== undefined) {
         const part = e.state === DELALLOC ? Math.min(end, eof) : end;
         const start = Math.max(from, b * block);
@@ -97,40 +118,49 @@ export class Xfs extends IomapFs {
     const { extents } = this.inode(mapping);
     const e = extents.at(first);
     if (e !== undefined && e.state === MAPPED && e.end >= end) return;
-    if (e !== undefined && e.state === DELALLOC) extents.set(e.start, e.end, UNWRITTEN);
-    extents.set(first, end, MAPPED);
+    if (e !== undefined && e.state === DELALLOC) this.place(extents, e.start, e.end);
+    extents.convert(first, end, UNWRITTEN, MAPPED);
+  }
+
+  /** Allocates [start, end) as unwritten. */
+  private place(extents: Extents, start: number, end: number): void {
+    extents.set(start, end, UNWRITTEN, this.nextFree);
+    this.nextFree += end - start;
   }
 
   /** @kernel fs/xfs/xfs_iops.c xfs_setattr_size (6.18) */
   setSize(m: Machine, mapping: MappingId, size: number): boolean {
     const { spaces } = m;
     const old = spaces.size[mapping] as number;
-    const { extents } = this.inode(mapping);
     const inode = this.inode(mapping);
-    // What was written past the size on the device must be there before a larger size is.
+    const { extents } = inode;
     const page = m.config.pageSize;
-    const flush = (zeroed: boolean): boolean =>
-      size <= inode.diskSize ||
-      (old === inode.diskSize && !zeroed) ||
-      filemapWriteAndWaitRange(m, mapping, Math.floor(inode.diskSize / page), Math.floor((size - 1) / page));
     const block = this.blockSize(m, mapping);
-    if (size > old) {
-      const zeroed = old % block !== 0 && extents.at(Math.floor(old / block)) !== undefined;
-      if (!this.zeroRange(m, mapping, old, size)) return false;
-      spaces.size[mapping] = size;
-      if (!flush(zeroed)) {
-        spaces.size[mapping] = old;
-        return false;
+    if (inode.resizing !== size) {
+      const edge = size > old ? old : size;
+      inode.flushFrom =
+        size > inode.diskSize &&
+        (old !== inode.diskSize || (edge % block !== 0 && extents.at(Math.floor(edge / block)) !== undefined))
+          ? inode.diskSize
+          : size;
+      if (size > old) {
+        if (!this.zeroRange(m, mapping, old, size)) return false;
+        spaces.size[mapping] = size;
+      } else {
+        if (!this.truncatePage(m, mapping, size)) return false;
+        spaces.size[mapping] = size;
+        if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
       }
-      inode.diskSize = size;
-      return true;
+      inode.resizing = size;
+      inode.shrinks = size <= old;
     }
-    if (!this.truncatePage(m, mapping, size)) return false;
-    spaces.size[mapping] = size;
-    if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
-    if (!flush(size % block !== 0)) return false;
+    // What was written past the size on the device must be there before a larger size is.
+    const first = Math.floor(inode.flushFrom / page);
+    if (inode.flushFrom < size && !filemapWriteAndWaitRange(m, mapping, first, Math.floor((size - 1) / page)))
+      return false;
+    inode.resizing = -1;
     inode.diskSize = size;
-    extents.remove(Math.ceil(size / block), Number.POSITIVE_INFINITY);
+    if (inode.shrinks) this.removeFrom(extents, Math.ceil(size / block));
     return true;
   }
 
@@ -159,12 +189,29 @@ export class Xfs extends IomapFs {
     for (let b = Math.floor(offset / block); b < end; ) {
       const e = extents.at(b);
       const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined) extents.set(b, stop, UNWRITTEN);
-      else if (e.state === DELALLOC) extents.convert(b, stop, DELALLOC, UNWRITTEN);
+      if (e === undefined || e.state === DELALLOC) this.place(extents, b, stop);
       b = stop;
     }
     const old = spaces.size[mapping] as number;
     return offset + length <= old || this.setSize(m, mapping, offset + length);
+  }
+
+  override directWrite(m: Machine, mapping: MappingId, offset: number, length: number): void {
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const first = Math.floor(offset / block);
+    const end = Math.ceil((offset + length) / block);
+    for (let b = first; b < end; ) {
+      const e = extents.at(b);
+      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
+      if (e === undefined) this.place(extents, b, stop);
+      else if (e.state === DELALLOC) this.place(extents, e.start, e.end);
+      b = stop;
+    }
+    extents.convert(first, end, UNWRITTEN, MAPPED);
+    const size = Math.max(m.spaces.size[mapping] as number, offset + length);
+    m.spaces.size[mapping] = size;
+    this.inode(mapping).diskSize = size;
   }
 
   override directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean {
@@ -178,6 +225,6 @@ export class Xfs extends IomapFs {
     if (!inode.written) return;
     inode.written = false;
     const eof = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
-    inode.extents.remove(eof, Number.POSITIVE_INFINITY);
+    this.removeFrom(inode.extents, eof);
   }
 }

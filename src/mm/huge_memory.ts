@@ -50,8 +50,7 @@ interface Piece {
 /**
  * Splits a locked folio with one caller's reference beside the cache's so that the page at `offset` (pages from its start)
  * lies in a folio of `newOrder`. False when it cannot be split; then nothing has changed. On success every piece is
- * unlocked but the one that holds the page, which keeps the lock and the caller's reference, and is returned by
- * `m.splitPiece`; pieces beyond the end of the file are gone.
+ * unlocked but the first, which keeps the lock and the caller's reference; later pieces beyond the end of the file are gone.
  * @kernel mm/huge_memory.c __folio_split (6.18)
  */
 export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset: number, uniform: boolean): boolean {
@@ -99,16 +98,13 @@ export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset:
   const swapbacked = (flags & PG.PG_swapbacked) !== 0;
   for (const piece of pieces) {
     const f = piece.entry as FolioId;
-    const keeps = piece.index <= index + offset && index + offset < piece.index + (1 << piece.order);
-    if (keeps) m.splitPiece = f;
-    if (piece.index >= end && !swapbacked && !keeps) {
+    if (f === folio) continue;
+    if (piece.index >= end && !swapbacked) {
       folioCancelDirty(m, f);
       filemapRemoveFolio(m, f, -1, 0);
     }
-    if (!keeps) {
-      folioClear(map, f, PG.PG_locked);
-      folioPut(m, f);
-    }
+    folioClear(map, f, PG.PG_locked);
+    folioPut(m, f);
   }
   return true;
 }

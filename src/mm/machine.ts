@@ -83,8 +83,6 @@ export interface Machine {
   ahead: boolean;
   /** Folios whose write-back failed since the face last looked. */
   writeErrors: number;
-  /** The piece that holds the page asked for, after a split. */
-  splitPiece: FolioId;
   /** The folio that the last call which returned −1 waits for. */
   wait: FolioId;
 }

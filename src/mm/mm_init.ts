@@ -49,7 +49,6 @@ export function machine(config: MachineConfig): Machine {
     currentMemcg: 0,
     ahead: false,
     writeErrors: 0,
-    splitPiece: NO_FOLIO,
     wait: NO_FOLIO,
   };
   memblockFreeAll(m);

@@ -84,14 +84,14 @@ function truncateInodePartialFolio(m: Machine, mapping: MappingId, folio: FolioI
     truncateInodeFolio(m, mapping, folio);
     return CUT;
   }
-  release(m, m.splitPiece);
+  release(m, folio);
   // The other edge, when it lies inside too: as well as it goes.
   if (to < size && !uniform) {
     const at = first + Math.floor(to / page);
     const other = filemapGetFolio(m, mapping, at);
     if (other !== 0 && folioOrder(map, other) > min && lock(m, other)) {
-      if (folioSplit(m, other, min, at - folioIndex(map, other), false)) release(m, m.splitPiece);
-      else release(m, other);
+      folioSplit(m, other, min, at - folioIndex(map, other), false);
+      release(m, other);
     }
   }
   return CUT;
