@@ -57,7 +57,7 @@ export const figureGroups: readonly FigureGroup[] = [
     ],
   },
   {
-    title: 'Page cache: what passed through it',
+    title: 'Page cache, over the replay',
     columns: [
       {
         name: 'added_folios',
@@ -95,7 +95,7 @@ export const figureGroups: readonly FigureGroup[] = [
     ],
   },
   {
-    title: 'At the end: what it holds, and what that costs',
+    title: 'Page cache, at the end',
     columns: [
       { name: 'cached_pages', heading: 'pages cached', unit: 'count', doc: 'pages in the page cache at the end' },
       { name: 'cached_folios', heading: 'folios cached', unit: 'count', doc: 'folios in the page cache at the end' },
@@ -145,22 +145,27 @@ export function formatDelta(value: number | null, first: number | null): string 
   const ratio = value / first;
   if (ratio >= 10) return `x${ratio >= 99.5 ? formatCount(Math.round(ratio)) : ratio.toFixed(1)}`;
   const percent = (ratio - 1) * 100;
-  const digits = Math.abs(percent) >= 10 || (percent < 0 && percent > -100 && percent < -99) ? 0 : 1;
-  const text = percent <= -99.5 && value > 0 ? percent.toFixed(2) : percent.toFixed(digits);
-  return `${percent > 0 ? '+' : ''}${text} %`;
+  if (Math.abs(percent) < 0.05) return '~0 %';
+  // What is left of something is not nothing.
+  const digits = percent < -99.4 && value > 0 ? 2 : Math.abs(percent) < 10 ? 1 : 0;
+  return `${percent > 0 ? '+' : ''}${percent.toFixed(digits)} %`;
 }
 
 const flags: Readonly<Partial<Record<keyof Settings, string>>> = { pageSize: 'page-size', blockSize: 'block-size' };
 /** A setting by the name of its flag. */
 export const flagOf = (name: keyof Settings): string => flags[name] ?? name;
 
-/** The value of a varied setting as a row's label. Sizes that do not come out whole stand in bytes: labels must differ. */
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** The value of a varied setting as a row's label. Exact, since labels must differ: 1536 KiB, not 1.50 MiB. */
 export function settingText(name: keyof Settings, value: unknown): string {
   if (typeof value !== 'number') return String(value);
   if (name === 'swappiness') return String(value);
   if (name === 'memcg' && value === 0) return 'none';
-  const text = formatBytes(value);
-  return text.includes('.') || value >= 1000 * 2 ** 50 ? `${value} B` : text;
+  let n = value;
+  let unit = 0;
+  for (; n >= 1024 && n % 1024 === 0 && unit < UNITS.length - 1; unit++) n /= 1024;
+  return `${n} ${UNITS[unit]}`;
 }
 
 /** A row's label: `kernel 6.18, memcg 64 MiB`. */

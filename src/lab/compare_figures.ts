@@ -51,6 +51,8 @@ export interface FileRow {
   readonly name: string;
   readonly pages: number;
   readonly cached_pages: number;
+  /** Of the cached pages, those past the end of the file: kernels before 5.17 make them for reads there. */
+  readonly past_end_pages: number;
   readonly cached_folios: number;
   readonly cached_by_order: Counts;
   readonly strip: Strip;
@@ -128,6 +130,10 @@ function fileRow(r: Replay, id: number): FileRow {
     name: r.files.find((f) => f.id === id)?.name ?? String(id),
     pages,
     cached_pages: folios.reduce((n, [, order]) => n + 2 ** order, 0),
+    past_end_pages: folios.reduce(
+      (n, [index, order]) => n + Math.max(0, index + 2 ** order - Math.max(index, pages)),
+      0,
+    ),
     cached_folios: folios.length,
     cached_by_order: byOrder,
     strip: stripOf(folios, pages),

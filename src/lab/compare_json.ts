@@ -1,6 +1,7 @@
 /** A comparison as one JSON object, `quire.compare/1` (docs/compare.md). */
 import type { Comparison } from './compare.ts';
 import { figureColumns } from './compare_columns.ts';
+import { conclusions } from './compare_says.ts';
 import { timelineColumns } from './timeline.ts';
 
 export function compareJson(c: Comparison): string {
@@ -15,6 +16,7 @@ export function compareJson(c: Comparison): string {
     },
     basis: 'counted',
     vary: Object.fromEntries(vary.map(({ name, values }) => [name, values.map((v) => v[name])])),
+    says: conclusions(c),
     rows,
   };
   return `${JSON.stringify(out)}\n`;

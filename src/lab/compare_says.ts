@@ -76,8 +76,12 @@ function oneSetting(c: Comparison, name: keyof Settings): string[] {
     if (last?.what === what) last.who.push(valueWords(name, r.set[name]));
     else said.push({ who: [valueWords(name, r.set[name])], what });
   }
-  return said.map(({ who, what }) => `${list(who)} against ${valueWords(name, base.set[name])}${where}: ${what}.`);
+  return said.map(({ who, what }) =>
+    capital(`${list(who)} against ${valueWords(name, base.set[name])}${where}: ${what}.`),
+  );
 }
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 const list = (words: readonly string[]): string =>
   words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;

@@ -8,6 +8,7 @@ import {
   formatDelta,
   formatFigure,
   keysOf,
+  rowLabel,
   settingText,
   shownGroups,
 } from './compare_columns.ts';
@@ -53,6 +54,16 @@ export function commonSettings(c: Comparison): string {
   return parts.flatMap(([name, text]) => (varied.has(name) ? [] : [text])).join(', ');
 }
 
+/** What the program moved; operations that fail in one row and not in another make a range of it. */
+export function programText(c: Comparison): string {
+  const range = (name: 'program_read_bytes' | 'program_written_bytes'): string => {
+    const all = c.rows.flatMap((r) => (r.figures === null ? [] : [r.figures[name]]));
+    const [least, most] = [formatBytes(Math.min(...all)), formatBytes(Math.max(...all))];
+    return least === most ? most : `${least} to ${most}`;
+  };
+  return `the program read ${range('program_read_bytes')} and wrote ${range('program_written_bytes')}`;
+}
+
 /** What the model passed over, the same in every row. */
 export function skippedText(c: Comparison): string {
   const skipped = Object.entries(c.rows.find((r) => r.figures !== null)?.figures?.skipped ?? {});
@@ -73,9 +84,7 @@ export function compareText(c: Comparison): string {
   }));
   if (labels.length === 0) labels.push({ heading: 'settings', left: true, cells: ['as recorded'] });
   const program = replayed[0]?.figures;
-  let out = `${c.recording}: ${formatCount(c.operations)} operations on ${filesText(c)}`;
-  if (program)
-    out += `; the program read ${formatBytes(program.program_read_bytes)}, wrote ${formatBytes(program.program_written_bytes)}`;
+  let out = `${c.recording}: ${formatCount(c.operations)} operations on ${filesText(c)}; ${programText(c)}`;
   out += `\n${commonSettings(c)}\n`;
 
   for (const group of shownGroups(c)) {
@@ -93,10 +102,9 @@ export function compareText(c: Comparison): string {
   out += orders(c, labels, 'Folios added, by order', (r) => r.figures?.added_by_order);
   out += orders(c, labels, 'Folios cached at the end, by order', (r) => r.figures?.cached_by_order);
 
-  for (const r of c.rows)
-    if (r.refused !== null)
-      out += `\nnot possible: ${c.vary.map((v) => settingText(v.name, r.set[v.name])).join(', ')}: ${r.refused}`;
-  if (c.rows.some((r) => r.refused !== null)) out += '\n';
+  const refused = c.rows.filter((r) => r.refused !== null);
+  if (refused.length > 0) out += '\n';
+  for (const r of refused) out += `not possible: ${rowLabel(r.set)}: ${r.refused}\n`;
   const skipped = skippedText(c);
   out += `\n${COUNTED}\n${skipped === '' ? '' : `${skipped}\n`}`;
   return out;

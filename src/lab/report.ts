@@ -2,12 +2,11 @@
  * A comparison as one HTML page: what was run, what the numbers say, the table, and pictures. The page asks nothing of any
  * other host and is whole without its script. Under every picture there is a table with the same numbers.
  */
-import { formatBytes } from '../base/units.ts';
 import { escapeHtml, htmlTable, scriptJson } from '../view/html.ts';
 import type { Comparison } from './compare.ts';
 import { formatCount, formatDelta, formatFigure, shownGroups } from './compare_columns.ts';
 import { conclusions, rowWords } from './compare_says.ts';
-import { commonSettings, filesText, skippedText } from './compare_text.ts';
+import { commonSettings, filesText, programText, skippedText } from './compare_text.ts';
 import { filesSection, ordersSection, requestsSection } from './report_folios.ts';
 import { type Drawing, drawingOf, type ReplayedRow, scrolling } from './report_parts.ts';
 import { REPORT_SCRIPT } from './report_script.ts';
@@ -42,12 +41,12 @@ export function reportHtml(c: Comparison): string {
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>${title}</title>
-<style>${reportCss(d.steps)}</style>
+<style>${reportCss(d.orders, d.sizes)}</style>
 </head>
 <body>
 <header>
 <h1>${title}</h1>
-${about(c, d)}</header>
+${about(c)}</header>
 <nav aria-label="Sections"><ul>${links}</ul></nav>
 <main>
 ${main.join('')}</main>
@@ -62,11 +61,9 @@ machine of its own with a cold cache. Made by quire compare (quire.compare/1).</
 `;
 }
 
-function about(c: Comparison, d: Drawing): string {
-  const program = (d.rows[0] as ReplayedRow).figures;
+function about(c: Comparison): string {
   const skipped = skippedText(c);
-  let out = `<p>${formatCount(c.operations)} <a href="#term-operation">operations</a> on ${filesText(c)}; the program read `;
-  out += `${formatBytes(program.program_read_bytes)} and wrote ${formatBytes(program.program_written_bytes)}.</p>\n`;
+  let out = `<p>${formatCount(c.operations)} <a href="#term-operation">operations</a> on ${filesText(c)}; ${programText(c)}.</p>\n`;
   out += `<p>${c.vary.length === 0 ? '' : 'The same for all: '}${escapeHtml(commonSettings(c))}.</p>\n`;
   if (skipped !== '') out += `<p class="soft">${escapeHtml(skipped)}</p>\n`;
   return out;
@@ -74,7 +71,10 @@ function about(c: Comparison, d: Drawing): string {
 
 function says(c: Comparison): string {
   const refused = c.rows.filter((r) => r.refused !== null).map((r) => `Not possible: ${rowWords(r.set)}: ${r.refused}`);
-  const all = [...conclusions(c), ...refused].map((text) => `<li>${escapeHtml(text)}</li>\n`);
+  // A number stays with its sign.
+  const all = [...conclusions(c), ...refused].map(
+    (text) => `<li>${escapeHtml(text).replace(/ (?=[%×])/g, '\u00a0')}</li>\n`,
+  );
   return all.length === 0 ? '' : `<ul class="says">\n${all.join('')}</ul>\n`;
 }
 

@@ -9,9 +9,13 @@ import { asTable, type Drawing, type ReplayedRow } from './report_parts.ts';
 const sum = (counts: Counts, weight: (key: number) => number = () => 1): number =>
   Object.entries(counts).reduce((n, [key, count]) => n + count * weight(Number(key)), 0);
 
-/** `steps` of the ramp and what they stand for. */
-const legend = (entries: readonly (readonly [step: number, label: string])[]): string =>
-  `<ul class="legend">${entries.map(([step, label]) => `<li><i style="background:var(--o${step})"></i>${label}</li>`).join('')}</ul>\n`;
+/** Colours of folios by order and of requests by pages: two ramps, each spread over what occurs (report_style.ts). */
+const orderColour = (order: number): string => `o${order}`;
+const sizeColour = (pages: number): string => `r${Math.log2(pages)}`;
+
+/** Colours and what they stand for. */
+const legend = (entries: readonly (readonly [colour: string, label: string])[]): string =>
+  `<ul class="legend">${entries.map(([colour, label]) => `<li><i style="background:var(--${colour})"></i>${label}</li>`).join('')}</ul>\n`;
 
 /** One bar a row, all on one scale, with its value beside it. */
 function bars(
@@ -55,12 +59,17 @@ export function ordersSection(d: Drawing): string {
   const head = (order: number) => `order ${order}`;
   return [
     '<p>What was added to the page cache during the replay. The number in a part is its <a href="#term-order">order</a>; all bars of a picture are on one scale.</p>\n',
-    legend(orders.map((order) => [order, `order ${order}`])),
+    legend(orders.map((order) => [orderColour(order), `order ${order}`])),
     '<h3>Folios</h3>\n',
     bars(
       d,
       added,
-      (order, n) => ({ amount: n, step: order, label: String(order), title: `order ${order}: ${folios(n)}` }),
+      (order, n) => ({
+        amount: n,
+        colour: orderColour(order),
+        label: String(order),
+        title: `order ${order}: ${folios(n)}`,
+      }),
       (r) => folios(r.figures.added_folios),
     ),
     '<h3>Pages in them</h3>\n',
@@ -69,7 +78,7 @@ export function ordersSection(d: Drawing): string {
       added,
       (order, n) => ({
         amount: n * 2 ** order,
-        step: order,
+        colour: orderColour(order),
         label: String(order),
         title: `order ${order}: ${pages(n * 2 ** order)}`,
       }),
@@ -92,13 +101,13 @@ export function requestsSection(d: Drawing): string {
     const words = (n: number) => (onePage ? formatBytes(n * page) : pages(n));
     return [
       `<h3>${title}</h3>\n`,
-      legend(sizes.map((n) => [Math.log2(n), `≤ ${words(n)}`])),
+      legend(sizes.map((n) => [sizeColour(n), `≤ ${words(n)}`])),
       bars(
         d,
         of,
         (n, count) => ({
           amount: count,
-          step: Math.log2(n),
+          colour: sizeColour(n),
           label: onePage
             ? formatBytes(n * page)
                 .replace(/iB$/, '')
@@ -131,10 +140,11 @@ export function filesSection(d: Drawing): string {
     const { name } = of(d.rows[0] as ReplayedRow, f);
     const items = d.rows.map((r, i) => {
       const file = of(r, f);
-      const share = Math.min(1, file.cached_pages / file.pages);
-      const words = `${d.names[i]}: ${pages(file.cached_pages)} of ${formatCount(file.pages)} cached in ${folios(file.cached_folios)}`;
+      const past = file.past_end_pages === 0 ? '' : `, ${pages(file.past_end_pages)} past its end`;
+      const share = (file.cached_pages - file.past_end_pages) / file.pages;
+      const words = `${d.names[i]}: ${pages(file.cached_pages)} of ${formatCount(file.pages)} cached in ${folios(file.cached_folios)}${past}`;
       const beside = file.cached_pages === 0 ? 'nothing cached' : `${percent(share)} in ${folios(file.cached_folios)}`;
-      return `<li><span>${escapeHtml(d.names[i] as string)}</span>${stripPicture(file.strip, (order) => order, words)}<span>${beside}</span></li>\n`;
+      return `<li><span>${escapeHtml(d.names[i] as string)}</span>${stripPicture(file.strip, orderColour, words)}<span>${beside}</span></li>\n`;
     });
     const { pages: filePages } = of(d.rows[0] as ReplayedRow, f);
     const size = formatBytes(filePages * (d.rows[0] as ReplayedRow).config.pageSize);
@@ -148,15 +158,24 @@ export function filesSection(d: Drawing): string {
         escapeHtml(d.names[i] as string),
         formatCount(file.pages),
         formatCount(file.cached_pages),
+        formatCount(file.past_end_pages),
         formatCount(file.cached_folios),
         ...orders.map((order) => formatCount(file.cached_by_order[order] ?? 0)),
       ];
     }),
   );
-  const headings = ['File', 'Settings', 'pages', 'cached', 'folios', ...orders.map((order) => `order ${order}`)];
+  const headings = [
+    'File',
+    'Settings',
+    'pages',
+    'cached',
+    'past its end',
+    'folios',
+    ...orders.map((order) => `order ${order}`),
+  ];
   return [
     `<p>${shown.length === 1 ? 'The file' : `The ${shown.length} files`} of which most is cached, from first page to last. Colour: the <a href="#term-order">order</a> of the folios there; height: how much of that stretch is cached; bare ground: nothing.</p>\n`,
-    legend(orders.map((order) => [order, `order ${order}`])),
+    legend(orders.map((order) => [orderColour(order), `order ${order}`])),
     ...parts,
     asTable('Files at the end', htmlTable('Files at the end', headings, rows, 2)),
   ].join('');

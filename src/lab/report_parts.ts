@@ -16,8 +16,11 @@ export interface Drawing {
   readonly rows: readonly ReplayedRow[];
   /** Their names, as text. */
   readonly names: readonly string[];
-  /** Colours of the ramp: one for each log2 of pages up to the largest that occurs. */
-  readonly steps: number;
+  /** Colours of the ramps: up to the largest order, and the largest log2 of a request's pages. */
+  readonly orders: number;
+  readonly sizes: number;
+  /** Values of the setting that varies fastest: panels stand in as many columns, where there is room. */
+  readonly fastest: number;
 }
 
 /** With fewer colours than this, two orders side by side would look worlds apart. */
@@ -31,7 +34,9 @@ export function drawingOf(c: Comparison): Drawing {
   return {
     rows,
     names: rows.map((r) => rowWords(r.set)),
-    steps: Math.max(STEPS_MIN, 1 + Math.max(0, ...orders, ...sizes)),
+    orders: Math.max(STEPS_MIN, 1 + Math.max(0, ...orders)),
+    sizes: Math.max(STEPS_MIN, 1 + Math.max(0, ...sizes)),
+    fastest: c.vary.at(-1)?.values.length ?? 1,
   };
 }
 

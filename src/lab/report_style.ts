@@ -1,12 +1,12 @@
 /** How a report looks: one column on a phone, light and dark by the reader's system, no font and no picture from elsewhere. */
 import { rampCss } from '../view/ramp.ts';
 
-/** `steps` colours of the ramp. */
-export const reportCss = (steps: number): string => `
+/** Folios have colours `--o0` …, one an order; requests `--r0` …, one a log2 of their pages. */
+export const reportCss = (orders: number, sizes: number): string => `
 :root { color-scheme: light dark; --ground:#fff; --ink:#1b1f24; --soft:#57606a; --line:#d0d7de; --card:#f6f8fa; --link:#0550ae;
-  --read:#0550ae; --write:#b93815; --active:#2166ac; --inactive:#92c5de; --dirty:#b93815; --limit:#1b1f24; ${rampCss(steps, false)} }
+  --read:#0550ae; --write:#b93815; --active:#2166ac; --inactive:#92c5de; --dirty:#b93815; --limit:#1b1f24; ${rampCss('o', orders, false)}${rampCss('r', sizes, false)} }
 @media (prefers-color-scheme: dark) { :root { --ground:#14171c; --ink:#e6edf3; --soft:#9da7b3; --line:#3a424c; --card:#1d2229; --link:#79b8ff;
-  --read:#79b8ff; --write:#ff9b70; --active:#4f9be0; --inactive:#2b5577; --dirty:#ff9b70; --limit:#e6edf3; ${rampCss(steps, true)} } }
+  --read:#79b8ff; --write:#ff9b70; --active:#4f9be0; --inactive:#2b5577; --dirty:#ff9b70; --limit:#e6edf3; ${rampCss('o', orders, true)}${rampCss('r', sizes, true)} } }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--ground); color: var(--ink);
@@ -22,6 +22,7 @@ table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant
 caption { text-align: left; font-weight: 600; padding: .5rem .6rem; position: sticky; left: 0 }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line) }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom } tbody th { text-align: left; font-weight: 500 }
+th:first-child { position: sticky; left: 0; background: var(--ground); max-width: 14rem; white-space: normal } tbody tr:nth-child(even) th:first-child { background: var(--card) }
 thead th:first-child { text-align: left } tbody tr:nth-child(even) { background: var(--card) } td small { color: var(--soft); margin-left: .4em }
 details { margin: .3rem 0 1rem } summary { cursor: pointer; color: var(--link); padding: .3rem 0 }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem .9rem; padding: 0; margin: .4rem 0 .8rem; list-style: none; font-size: .875rem }
@@ -46,6 +47,7 @@ figcaption small { font-weight: 400; white-space: nowrap } .frame { position: re
 .moment { display: flex; flex-wrap: wrap; gap: .2rem .8rem; align-items: center; font-size: .875rem } .moment input { flex: 1 1 12rem; min-width: 0; max-width: 30rem; accent-color: var(--link) } [hidden] { display: none !important }
 dt { font-weight: 600; margin-top: .6rem } dd { margin: 0; max-width: 50rem } dt:target, dt:target + dd { background: var(--card) }
 footer { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--line); font-size: .875rem; color: var(--soft) }
-@media (max-width: 44rem) { .bars li { grid-template: "label value" auto "picture picture" auto / 1fr auto; margin: .6rem 0 } .bars li > :last-child { text-align: right } }
+@media (min-width: 60rem) { .panels.fit { grid-template-columns: repeat(var(--columns), 1fr) } }
+@media (max-width: 44rem) { th:first-child { max-width: 8.5rem } .bars li { grid-template: "label value" auto "picture picture" auto / minmax(9rem, 1fr) minmax(0, auto); margin: .6rem 0 } .bars li > :last-child { text-align: right } }
 @media print { nav, .moment { display: none !important } .scroll { overflow: visible } }
 `;

@@ -10,6 +10,9 @@ import type { Timeline, TimelineColumn } from './timeline.ts';
 const MOMENTS = 2400;
 const MOMENTS_MIN = 24;
 
+/** So many panels side by side are still readable. */
+const PANELS_ABREAST = 5;
+
 /** Positions of the moments that are drawn, evenly chosen, the last among them. The moments of all rows are the same. */
 function drawn(d: Drawing): number[] {
   const all = (d.rows[0] as ReplayedRow).timeline.operations.length;
@@ -65,7 +68,8 @@ function panels(
     return `<figure><figcaption>${escapeHtml(name)}<small>top: ${format(top)}</small></figcaption>
 <div class="frame" data-row="${i}" data-what="${what}">${picture}</div><div class="axis"><span>0</span><span>${last} operations</span></div><output></output></figure>\n`;
   });
-  return `<div class="panels">\n${figures.join('')}</div>\n`;
+  const fit = d.fastest > 1 && d.fastest <= PANELS_ABREAST;
+  return `<div class="panels${fit ? ` fit" style="--columns:${d.fastest}` : ''}">\n${figures.join('')}</div>\n`;
 }
 
 const most = (d: Drawing, of: (r: ReplayedRow) => number): number => d.rows.reduce((n, r) => Math.max(n, of(r)), 0);

@@ -5,10 +5,10 @@
 import { escapeHtml } from './html.ts';
 import { STRIP_LEVELS, type Strip } from './strip.ts';
 
-/** A part of a bar: its amount, its step of the ramp, what is written on it where there is room, and what it is in words. */
+/** A part of a bar: its amount, its colour (the name of a property; its ink is NAMEi), what is written on it where there is room, and what it is in words. */
 export interface BarPart {
   readonly amount: number;
-  readonly step: number;
+  readonly colour: string;
   readonly label: string;
   readonly title: string;
 }
@@ -19,11 +19,11 @@ const percent = (part: number, whole: number): string => `${Number(((100 * part)
 export function stackedBar(parts: readonly BarPart[], scale: number, words: string): string {
   let at = 0;
   let inside = '';
-  for (const { amount, step, label, title } of parts) {
+  for (const { amount, colour, label, title } of parts) {
     if (amount <= 0 || scale <= 0) continue;
-    inside += `<g><title>${escapeHtml(title)}</title><rect x="${percent(at, scale)}" width="${percent(amount, scale)}" height="100%" fill="var(--o${step})"/>`;
+    inside += `<g><title>${escapeHtml(title)}</title><rect x="${percent(at, scale)}" width="${percent(amount, scale)}" height="100%" fill="var(--${colour})"/>`;
     if (amount / scale >= 0.02 + 0.022 * label.length)
-      inside += `<text x="${percent(at + amount / 2, scale)}" y="50%" fill="var(--i${step})">${escapeHtml(label)}</text>`;
+      inside += `<text x="${percent(at + amount / 2, scale)}" y="50%" fill="var(--${colour}i)">${escapeHtml(label)}</text>`;
     inside += '</g>';
     at += amount;
   }
@@ -33,16 +33,16 @@ export function stackedBar(parts: readonly BarPart[], scale: number, words: stri
 /** Folios as boxes with gaps between them, while there is room for gaps. */
 const BOXES_MAX = 128;
 
-/** A file's folios: `stepOf` gives the step of the ramp for an order. */
-export function stripPicture(strip: Strip, stepOf: (order: number) => number, words: string): string {
-  const paths = new Map<number, string>();
+/** A file's folios: `colourOf` names the property that holds the colour of an order. */
+export function stripPicture(strip: Strip, colourOf: (order: number) => string, words: string): string {
+  const paths = new Map<string, string>();
   for (const [column, columns, order, level] of strip.runs) {
-    const step = stepOf(order);
+    const colour = colourOf(order);
     const path = `M${column} ${STRIP_LEVELS - level}h${columns}V${STRIP_LEVELS}h-${columns}z`;
-    paths.set(step, (paths.get(step) ?? '') + path);
+    paths.set(colour, (paths.get(colour) ?? '') + path);
   }
   const boxes = strip.columns <= BOXES_MAX ? ' boxes' : '';
-  const inside = [...paths].map(([step, d]) => `<path fill="var(--o${step})" d="${d}"/>`).join('');
+  const inside = [...paths].map(([colour, d]) => `<path fill="var(--${colour})" d="${d}"/>`).join('');
   const size = `viewBox="0 0 ${strip.columns} ${STRIP_LEVELS}" preserveAspectRatio="none"`;
   return `<svg class="strip${boxes}" ${size} role="img" aria-label="${escapeHtml(words)}">${inside}</svg>`;
 }

@@ -33,9 +33,9 @@ export function rampColour(step: number, steps: number, dark: boolean): { fill: 
   return { fill: hex(rgb), ink: 1.05 / (l + 0.05) >= (l + 0.05) / 0.05 ? '#fff' : '#000' };
 }
 
-/** The ramp as CSS custom properties: `--o3` the fill and `--i3` the ink of step 3. */
-export const rampCss = (steps: number, dark: boolean): string =>
+/** The ramp as CSS custom properties: `--NAME3` the fill and `--NAME3i` the ink of step 3. */
+export const rampCss = (name: string, steps: number, dark: boolean): string =>
   Array.from({ length: steps }, (_, i) => {
     const { fill, ink } = rampColour(i, steps, dark);
-    return `--o${i}:${fill};--i${i}:${ink};`;
+    return `--${name}${i}:${fill};--${name}${i}i:${ink};`;
   }).join('');

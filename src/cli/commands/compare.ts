@@ -5,9 +5,9 @@ import { type Comparison, compare, ROWS_MAX, type Vary } from '../../lab/compare
 import { compareJson } from '../../lab/compare_json.ts';
 import { compareCsv, compareText } from '../../lab/compare_text.ts';
 import { reportHtml } from '../../lab/report.ts';
-import { writeWhole } from '../../lab/report_file.ts';
+import { mayWrite, writeWhole } from '../../lab/report_file.ts';
 import type { Settings } from '../../lab/settings.ts';
-import { openOps } from '../../trace/ops.ts';
+import { openTrace } from '../../trace/detect.ts';
 import { addExample, addSettings, parseSetting, settingsOf } from '../options.ts';
 import { Progress } from '../progress.ts';
 
@@ -18,7 +18,7 @@ export function register(program: Command): void {
       'Replays a recording under every combination of the values given with --vary, each on a machine of its own with a ' +
         'cold cache, and prints what each did: one row a combination, the first one the measure of the others.',
     )
-    .argument('<recording>', 'an ops script')
+    .argument('<recording>', 'an ops script, or a recording that Quire knows')
     .option(
       '--vary <setting=values>',
       `a setting and its values, as in kernel=5.15,6.18; may be given several times, at most ${ROWS_MAX} combinations`,
@@ -30,6 +30,7 @@ export function register(program: Command): void {
     .option('--csv', 'one line a combination, under a line of names')
     .action((path, options) => {
       if (options.json && options.csv) throw new QuireError('EINVAL', '--json and --csv: expected one of them');
+      if (options.html !== undefined) mayWrite(options.html);
       const base = settingsOf(options);
       for (const { name } of options.vary)
         if (Object.hasOwn(base, name)) throw new QuireError('EINVAL', `${name}: both set and varied`);
@@ -37,7 +38,7 @@ export function register(program: Command): void {
       let result: Comparison;
       try {
         result = compare(
-          () => openOps(path),
+          () => openTrace(path),
           base,
           options.vary,
           (part) => progress.update(part),
