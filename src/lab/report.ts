@@ -8,7 +8,7 @@ import { formatCount, formatDelta, formatFigure, shownGroups } from './compare_c
 import { conclusions, rowWords } from './compare_says.ts';
 import { commonSettings, filesText, programText, skippedText } from './compare_text.ts';
 import { filesSection, ordersSection, requestsSection } from './report_folios.ts';
-import { type Drawing, drawingOf, type ReplayedRow, scrolling } from './report_parts.ts';
+import { type Drawing, drawingOf, type ReplayedRow, scrolling, unbroken } from './report_parts.ts';
 import { REPORT_SCRIPT } from './report_script.ts';
 import { reportCss } from './report_style.ts';
 import { ioSection, memorySection, timelineData } from './report_time.ts';
@@ -63,18 +63,15 @@ machine of its own with a cold cache. Made by quire compare (quire.compare/1).</
 
 function about(c: Comparison): string {
   const skipped = skippedText(c);
-  let out = `<p>${formatCount(c.operations)} <a href="#term-operation">operations</a> on ${filesText(c)}; ${programText(c)}.</p>\n`;
-  out += `<p>${c.vary.length === 0 ? '' : 'The same for all: '}${escapeHtml(commonSettings(c))}.</p>\n`;
+  let out = `<p>${formatCount(c.operations)} <a href="#term-operation">operations</a> on ${filesText(c)}; ${unbroken(programText(c))}.</p>\n`;
+  out += `<p>${c.vary.length === 0 ? '' : 'The same for all: '}${unbroken(escapeHtml(commonSettings(c)))}.</p>\n`;
   if (skipped !== '') out += `<p class="soft">${escapeHtml(skipped)}</p>\n`;
   return out;
 }
 
 function says(c: Comparison): string {
   const refused = c.rows.filter((r) => r.refused !== null).map((r) => `Not possible: ${rowWords(r.set)}: ${r.refused}`);
-  // A number stays with its sign.
-  const all = [...conclusions(c), ...refused].map(
-    (text) => `<li>${escapeHtml(text).replace(/ (?=[%×])/g, '\u00a0')}</li>\n`,
-  );
+  const all = [...conclusions(c), ...refused].map((text) => `<li>${unbroken(escapeHtml(text))}</li>\n`);
   return all.length === 0 ? '' : `<ul class="says">\n${all.join('')}</ul>\n`;
 }
 
@@ -82,7 +79,7 @@ function tables(c: Comparison, d: Drawing): string {
   const first = (d.rows[0] as ReplayedRow).figures;
   const groups = shownGroups(c).map(({ title, columns }) => {
     const rows = d.rows.map((r, i) => [
-      escapeHtml(d.names[i] as string),
+      d.labels[i] as string,
       ...columns.map((column) => {
         const value = r.figures[column.name];
         const text = formatFigure(column, value).replace(/x$/, ' ×');

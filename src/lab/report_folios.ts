@@ -29,7 +29,7 @@ function bars(
   const items = d.rows.map((r, i) => {
     const drawn = parts[i] as BarPart[];
     const words = `${d.names[i]}: ${drawn.map(({ title }) => title).join(', ') || 'none'}`;
-    return `<li><span>${escapeHtml(d.names[i] as string)}</span>${stackedBar(drawn, scale, words)}<span>${value(r)}</span></li>\n`;
+    return `<li><span>${d.labels[i]}</span>${stackedBar(drawn, scale, words)}<span>${value(r)}</span></li>\n`;
   });
   return `<ul class="bars">\n${items.join('')}</ul>\n`;
 }
@@ -45,7 +45,7 @@ function countTable(
   return htmlTable(
     caption,
     ['Settings', ...keys.map(head)],
-    d.rows.map((r, i) => [escapeHtml(d.names[i] as string), ...keys.map((key) => formatCount(of(r)[key] ?? 0))]),
+    d.rows.map((r, i) => [d.labels[i] as string, ...keys.map((key) => formatCount(of(r)[key] ?? 0))]),
   );
 }
 
@@ -144,7 +144,7 @@ export function filesSection(d: Drawing): string {
       const share = (file.cached_pages - file.past_end_pages) / file.pages;
       const words = `${d.names[i]}: ${pages(file.cached_pages)} of ${formatCount(file.pages)} cached in ${folios(file.cached_folios)}${past}`;
       const beside = file.cached_pages === 0 ? 'nothing cached' : `${percent(share)} in ${folios(file.cached_folios)}`;
-      return `<li><span>${escapeHtml(d.names[i] as string)}</span>${stripPicture(file.strip, orderColour, words)}<span>${beside}</span></li>\n`;
+      return `<li><span>${d.labels[i]}</span>${stripPicture(file.strip, orderColour, words)}<span>${beside}</span></li>\n`;
     });
     const { pages: filePages } = of(d.rows[0] as ReplayedRow, f);
     const size = formatBytes(filePages * (d.rows[0] as ReplayedRow).config.pageSize);
@@ -155,7 +155,7 @@ export function filesSection(d: Drawing): string {
       const file = of(r, f);
       return [
         `<bdi>${escapeHtml(file.name)}</bdi>`,
-        escapeHtml(d.names[i] as string),
+        d.labels[i] as string,
         formatCount(file.pages),
         formatCount(file.cached_pages),
         formatCount(file.past_end_pages),

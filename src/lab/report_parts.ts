@@ -14,8 +14,9 @@ export interface ReplayedRow extends CompareRow {
 
 export interface Drawing {
   readonly rows: readonly ReplayedRow[];
-  /** Their names, as text. */
+  /** Their names: as text, and as HTML that breaks between settings only. */
   readonly names: readonly string[];
+  readonly labels: readonly string[];
   /** Colours of the ramps: up to the largest order, and the largest log2 of a request's pages. */
   readonly orders: number;
   readonly sizes: number;
@@ -34,11 +35,15 @@ export function drawingOf(c: Comparison): Drawing {
   return {
     rows,
     names: rows.map((r) => rowWords(r.set)),
+    labels: rows.map((r) => escapeHtml(rowWords(r.set)).replace(/(?<!,) /g, '\u00a0')),
     orders: Math.max(STEPS_MIN, 1 + Math.max(0, ...orders)),
     sizes: Math.max(STEPS_MIN, 1 + Math.max(0, ...sizes)),
     fastest: c.vary.at(-1)?.values.length ?? 1,
   };
 }
+
+/** A number stays on a line with its unit. */
+export const unbroken = (html: string): string => html.replace(/(?<=\d) (?=[%×]|[KMGTP]i?B\b|B\b)/g, '\u00a0');
 
 /** A table that may be wider than a phone scrolls inside its box. */
 export const scrolling = (label: string, table: string): string =>

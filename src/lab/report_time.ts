@@ -1,6 +1,6 @@
 /** The parts of a report that show a replay over time: a panel a row, all panels of a picture on one scale. */
 import { formatBytes } from '../base/units.ts';
-import { escapeHtml, htmlTable } from '../view/html.ts';
+import { htmlTable } from '../view/html.ts';
 import { plot, type Series } from '../view/pictures.ts';
 import { formatCount } from './compare_columns.ts';
 import { asTable, type Drawing, type ReplayedRow } from './report_parts.ts';
@@ -65,7 +65,7 @@ function panels(
   const figures = d.rows.map((r, i) => {
     const name = d.names[i] as string;
     const picture = plot(xs, series(r, moments), top, `${name}: ${words(r)}`);
-    return `<figure><figcaption>${escapeHtml(name)}<small>top: ${format(top)}</small></figcaption>
+    return `<figure><figcaption>${d.labels[i]}<small>top: ${format(top)}</small></figcaption>
 <div class="frame" data-row="${i}" data-what="${what}">${picture}</div><div class="axis"><span>0</span><span>${last} operations</span></div><output></output></figure>\n`;
   });
   const fit = d.fastest > 1 && d.fastest <= PANELS_ABREAST;
@@ -96,7 +96,7 @@ function quarterTable(
     caption,
     ['Settings', ...QUARTERS.map((q) => `at ${q * 100} %`), ...more.map(([heading]) => heading)],
     d.rows.map((r, i) => [
-      escapeHtml(d.names[i] as string),
+      d.labels[i] as string,
       ...QUARTERS.map((q) => format(atPart(r.timeline, column, q), r)),
       ...more.map(([, of]) => of(r)),
     ]),
