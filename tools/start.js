@@ -5,11 +5,11 @@ import './setup.js';
 
 const compare = [
   'compare',
-  'examples/postgres.ops',
+  'examples/sqlite.ops',
   '--vary',
   'kernel=5.15,6.1,6.12,6.18',
   '--vary',
-  'memcg=0,64M',
+  'memcg=0,64M,32M',
   '--html',
   'quire-report.html',
 ];

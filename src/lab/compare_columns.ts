@@ -135,9 +135,12 @@ export function formatFigure(column: FigureColumn, value: number | null): string
   return formatRatio(value);
 }
 
-/** `18.9x`: three digits at most. */
-export const formatRatio = (n: number): string =>
-  `${n === 0 ? '0' : n >= 99.95 ? n.toFixed(0) : n >= 9.995 ? n.toFixed(1) : n.toFixed(2)}x`;
+/** `18.9x`: two or three digits. */
+export function formatRatio(n: number): string {
+  const text =
+    n >= 99.95 ? n.toFixed(0) : n >= 9.995 ? n.toFixed(1) : n >= 0.1 || n === 0 ? n.toFixed(2) : n.toPrecision(2);
+  return `${n === 0 ? '0' : text}x`;
+}
 
 /** How far a figure is from the first row's: `-96 %`, `+4 %`, `x12.3`; empty where nothing differs or there is no measure. */
 export function formatDelta(value: number | null, first: number | null): string {

@@ -59,6 +59,8 @@ export interface FileRow {
 }
 
 const FILES_SHOWN = 4;
+/** Part of the cache that a file must have to be shown. */
+const SHARE_SHOWN = 0.02;
 
 const over = (a: number, b: number): number | null => (b === 0 ? null : a / b);
 
@@ -109,11 +111,12 @@ export function figuresOf(r: Replay, picked: readonly number[]): { figures: Figu
   return { figures, files: picked.map((id) => fileRow(r, id)) };
 }
 
-/** The files to draw: those of which most is cached at the end of this replay, then the largest. */
+/** The files to draw: those of which most is cached at the end of this replay. Where nothing is, the largest. */
 export function pickFiles(r: Replay): number[] {
   const cached = new Map(r.files.map(({ id }) => [id, foliosOf(r, id).reduce((n, [, order]) => n + 2 ** order, 0)]));
+  const least = SHARE_SHOWN * [...cached.values()].reduce((a, b) => a + b, 0);
   return r.files
-    .filter(({ id }) => sizeOf(r, id) > 0)
+    .filter(({ id }) => sizeOf(r, id) > 0 && (cached.get(id) ?? 0) >= least)
     .toSorted(
       (a, b) => (cached.get(b.id) ?? 0) - (cached.get(a.id) ?? 0) || sizeOf(r, b.id) - sizeOf(r, a.id) || a.id - b.id,
     )

@@ -72,7 +72,7 @@ export function skippedText(c: Comparison): string {
 }
 
 export const COUNTED =
-  'All figures are counted by the model; none is a time. In brackets: the difference from the first row.';
+  'All figures are counted by the model; none is a time. In brackets: difference from the first row.';
 
 export function compareText(c: Comparison): string {
   const rows = c.rows.length;

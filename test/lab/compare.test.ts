@@ -275,8 +275,9 @@ describe('as text', () => {
   });
 
   test('ratios and settings', () => {
-    expect([0, 0.4213, 1, 9.996, 18.9, 99.96, 1234].map(formatRatio)).toEqual([
+    expect([0, 0.00342, 0.4213, 1, 9.996, 18.9, 99.96, 1234].map(formatRatio)).toEqual([
       '0x',
+      '0.0034x',
       '0.42x',
       '1.00x',
       '10.0x',

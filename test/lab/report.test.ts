@@ -129,7 +129,7 @@ describe('of other recordings', () => {
     const page = reportHtml(compare(script(name), {}, [{ ...kernels, values: kernels.values.slice(0, 2) }, ...vary]));
     expect(malformed(page)).toEqual([]);
     expect(page).not.toMatch(/NaN|Infinity|undefined/);
-    if (vary.length > 0) expect(page).toContain('Not possible: Linux 5.15, 16 KiB blocks: ');
+    if (vary.length > 0) expect(page).toContain('Not possible: Linux 5.15, 16\u00a0KiB blocks: ');
   });
 });
 

@@ -23,7 +23,6 @@ export function register(program: Command): void {
       '--vary <setting=values>',
       `a setting and its values, as in kernel=5.15,6.18; may be given several times, at most ${ROWS_MAX} combinations`,
       addVary,
-      [],
     )
     .option('--html <file>', 'also write a report with pictures, one self-contained file')
     .option('--json', 'one JSON object, quire.compare/1')
@@ -32,7 +31,8 @@ export function register(program: Command): void {
       if (options.json && options.csv) throw new QuireError('EINVAL', '--json and --csv: expected one of them');
       if (options.html !== undefined) mayWrite(options.html);
       const base = settingsOf(options);
-      for (const { name } of options.vary)
+      const vary = options.vary ?? [];
+      for (const { name } of vary)
         if (Object.hasOwn(base, name)) throw new QuireError('EINVAL', `${name}: both set and varied`);
       const progress = new Progress('comparing');
       let result: Comparison;
@@ -40,7 +40,7 @@ export function register(program: Command): void {
         result = compare(
           () => openTrace(path),
           base,
-          options.vary,
+          vary,
           (part) => progress.update(part),
         );
       } finally {
@@ -58,7 +58,7 @@ export function register(program: Command): void {
   );
 }
 
-function addVary(text: string, before: readonly Vary[]): readonly Vary[] {
+function addVary(text: string, before: readonly Vary[] | undefined): readonly Vary[] {
   const at = text.indexOf('=');
   const expected = '--vary: expected SETTING=VALUE,VALUE…, as in kernel=5.15,6.18';
   if (at <= 0) throw new QuireError('EINVAL', `${expected}, not '${text}'`);
@@ -66,7 +66,7 @@ function addVary(text: string, before: readonly Vary[]): readonly Vary[] {
   if (texts.includes('')) throw new QuireError('EINVAL', `${expected}: '${text}' has an empty value`);
   try {
     const values = texts.map((value) => parseSetting(text.slice(0, at), value) as Settings);
-    return [...before, { name: Object.keys(values[0] as Settings)[0] as keyof Settings, values }];
+    return [...(before ?? []), { name: Object.keys(values[0] as Settings)[0] as keyof Settings, values }];
   } catch (error) {
     if (error instanceof QuireError) throw new QuireError(error.code, `--vary ${error.message}`, { cause: error });
     throw error;
