@@ -8,7 +8,7 @@
  * What the group's tasks make the kernel allocate (page-cache nodes, for one) is charged by the byte, through a stock of
  * its own.
  */
-import { allocate, f64, grow, i32, type Table, u8 } from '../base/table.ts';
+import { allocate, extend, f64, grow, i32, type Table, u8 } from '../base/table.ts';
 import {
   __GFP_DIRECT_RECLAIM,
   __GFP_HIGH,
@@ -53,13 +53,20 @@ export const memcgLayout = {
   restoreFile: f64('workingset_restore_file'),
 } as const;
 
-export interface Memcgs extends Table<typeof memcgLayout> {
-  /** Groups, the root among them. */
-  nr: number;
+/** How closely groups are kept. */
+export interface MemcgRules {
   /** Pages of one charge, and most pages of a stock; 0 charges exactly what is asked for. */
   readonly chargeBatch: number;
   /** Virtual time between two flushes of the statistics; 0: they are always exact. */
   readonly flushPeriodNs: number;
+  /** Do groups pay for kernel memory? */
+  readonly kernelMemory: boolean;
+}
+
+export interface Memcgs extends Table<typeof memcgLayout> {
+  readonly rules: MemcgRules;
+  /** Groups, the root among them. */
+  nr: number;
   /** When the next flush is due. */
   flushDueNs: number;
 }
@@ -68,6 +75,14 @@ export interface Memcgs extends Table<typeof memcgLayout> {
 export const MEMCG_CHARGE_BATCH = 64;
 /** @kernel mm/memcontrol.c FLUSH_TIME (6.18) */
 export const FLUSH_TIME_NS = 2e9;
+/** As the kernel does it. */
+export const KERNEL_RULES: MemcgRules = {
+  chargeBatch: MEMCG_CHARGE_BATCH,
+  flushPeriodNs: FLUSH_TIME_NS,
+  kernelMemory: true,
+};
+/** To the page: for budgets that are exact, and for checking rules one by one. */
+export const EXACT_RULES: MemcgRules = { chargeBatch: 0, flushPeriodNs: 0, kernelMemory: false };
 /** @kernel include/linux/mm.h MAX_RECLAIM_RETRIES (6.18) */
 const MAX_RECLAIM_RETRIES = 16;
 /** @kernel include/linux/mmzone.h PAGE_ALLOC_COSTLY_ORDER (6.18) */
@@ -75,13 +90,8 @@ const PAGE_ALLOC_COSTLY_ORDER = 3;
 const ROWS = 4;
 
 /** The root group alone. */
-export function memcgsInit(chargeBatch: number = MEMCG_CHARGE_BATCH, flushPeriodNs: number = FLUSH_TIME_NS): Memcgs {
-  const table = Object.assign(allocate(memcgLayout, ROWS), {
-    nr: 1,
-    chargeBatch,
-    flushPeriodNs,
-    flushDueNs: flushPeriodNs,
-  });
+export function memcgsInit(rules: MemcgRules = KERNEL_RULES): Memcgs {
+  const table = extend(allocate(memcgLayout, ROWS), { rules, nr: 1, flushDueNs: rules.flushPeriodNs });
   table.max.fill(Number.POSITIVE_INFINITY);
   return table;
 }
@@ -143,7 +153,7 @@ function pageCounterTryCharge(t: Memcgs, g: number, nr: number): boolean {
 /** @kernel mm/memcontrol.c consume_stock (6.18) */
 function consumeStock(t: Memcgs, g: number, nr: number): boolean {
   const stock = t.stock[g];
-  if (nr > t.chargeBatch || stock < nr) return false;
+  if (nr > t.rules.chargeBatch || stock < nr) return false;
   t.stock[g] = stock - nr;
   return true;
 }
@@ -155,12 +165,12 @@ function consumeStock(t: Memcgs, g: number, nr: number): boolean {
  */
 function refillStock(m: Machine, g: number, nr: number): void {
   const t = m.memcgs;
-  if (nr > t.chargeBatch) {
+  if (nr > t.rules.chargeBatch) {
     t.usage[g] -= nr;
     return;
   }
   t.stock[g] += nr;
-  if (t.stock[g] > t.chargeBatch) drainStock(m, g);
+  if (t.stock[g] > t.rules.chargeBatch) drainStock(m, g);
 }
 
 /** @kernel mm/memcontrol.c drain_all_stock (6.18) */
@@ -183,7 +193,7 @@ function drainStock(m: Machine, g: number): void {
  */
 function tryCharge(m: Machine, g: MemcgId, nr: number, gfp: number): boolean {
   const t = m.memcgs;
-  let batch = nr > t.chargeBatch ? nr : t.chargeBatch;
+  let batch = nr > t.rules.chargeBatch ? nr : t.rules.chargeBatch;
   let retries = MAX_RECLAIM_RETRIES;
   let drained = false;
   for (;;) {
@@ -239,7 +249,7 @@ export function memcgUnchargeKernel(m: Machine, g: MemcgId, nr: number): void {
 
 /** Charges an object of kernel memory, by the byte. @kernel mm/memcontrol.c obj_cgroup_charge_account (6.18) */
 export function objCgroupCharge(m: Machine, g: MemcgId, bytes: number, gfp: number = GFP_KERNEL): boolean {
-  if (g === 0) return true;
+  if (g === 0 || !m.memcgs.rules.kernelMemory) return true;
   const { objStock } = m.memcgs;
   if (objStock[g] >= bytes) {
     objStock[g] -= bytes;
@@ -254,7 +264,7 @@ export function objCgroupCharge(m: Machine, g: MemcgId, bytes: number, gfp: numb
 
 /** Gives an object back; whole pages that come together leave the group. @kernel mm/memcontrol.c refill_obj_stock (6.18) */
 export function objCgroupUncharge(m: Machine, g: MemcgId, bytes: number): void {
-  if (g === 0) return;
+  if (g === 0 || !m.memcgs.rules.kernelMemory) return;
   const { objStock } = m.memcgs;
   const size = m.config.pageSize;
   const sum = objStock[g] + bytes;
@@ -289,7 +299,7 @@ export function memcgChargeNodes(m: Machine): void {
  */
 function flushStats(m: Machine): void {
   const { memcgs: t, lruvecs: l } = m;
-  t.flushDueNs = (Math.floor(m.now / t.flushPeriodNs) + 1) * t.flushPeriodNs;
+  t.flushDueNs = (Math.floor(m.now / t.rules.flushPeriodNs) + 1) * t.rules.flushPeriodNs;
   l.flushedPages.set(l.pages);
   for (let g = 0; g < t.nr; g++) l.flushedSlab[g] = Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
   l.flushedActivateAnon.set(t.activateAnon.subarray(0, l.rows));
@@ -303,7 +313,7 @@ function flushStats(m: Machine): void {
 /** Pages on a list of a group and of the groups below it, as the statistics have them. @kernel include/linux/memcontrol.h lruvec_page_state (6.18) */
 export function lruvecPageState(m: Machine, g: number, lru: number): number {
   const t = m.memcgs;
-  if (t.flushPeriodNs > 0) {
+  if (t.rules.flushPeriodNs > 0) {
     if (m.now >= t.flushDueNs) flushStats(m);
     return m.lruvecs.flushedPages[g * NR_LRU_LISTS + lru];
   }
@@ -313,7 +323,7 @@ export function lruvecPageState(m: Machine, g: number, lru: number): number {
 /** Pages of kernel objects of a group, as the statistics have them. */
 export function slabPageState(m: Machine, g: number): number {
   const t = m.memcgs;
-  if (t.flushPeriodNs > 0) {
+  if (t.rules.flushPeriodNs > 0) {
     if (m.now >= t.flushDueNs) flushStats(m);
     return m.lruvecs.flushedSlab[g];
   }
@@ -323,7 +333,7 @@ export function slabPageState(m: Machine, g: number): number {
 /** Refaults that were activated, of files or of anonymous memory, as the statistics have them. */
 export function lruvecActivated(m: Machine, g: number, file: boolean): number {
   const t = m.memcgs;
-  if (t.flushPeriodNs > 0) {
+  if (t.rules.flushPeriodNs > 0) {
     if (m.now >= t.flushDueNs) flushStats(m);
     return file ? m.lruvecs.flushedActivateFile[g] : m.lruvecs.flushedActivateAnon[g];
   }

@@ -13,7 +13,7 @@
  * more reference.
  */
 import { assert, Bug } from '../base/errors.ts';
-import { allocate, f64, grow, i32, type Table } from '../base/table.ts';
+import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId, MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
@@ -71,6 +71,8 @@ export interface NodeState {
   kswapdOrder: number;
   kswapdZone: number;
   kswapdFailures: number;
+  /** The hardest that reclaim ever tried: 12 is a light touch, 0 the whole of each list; 13: there was no reclaim. */
+  lowestPriority: number;
   /** Next group that direct reclaim of the whole machine looks at. */
   iterator: number;
 }
@@ -87,7 +89,7 @@ export interface Lruvecs extends Table<typeof lruvecLayout> {
 
 /** Lists of `rows` groups, all empty. */
 export const lruvecsInit = (rows: number): Lruvecs =>
-  Object.assign(allocate(lruvecLayout, rows), {
+  extend(allocate(lruvecLayout, rows), {
     node: {
       swapPages: 0,
       dirty: false,
@@ -96,6 +98,7 @@ export const lruvecsInit = (rows: number): Lruvecs =>
       kswapdOrder: 0,
       kswapdZone: 0,
       kswapdFailures: 0,
+      lowestPriority: 13,
       iterator: 0,
     },
     isolated: new Int32Array(64),

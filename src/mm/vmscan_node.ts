@@ -197,6 +197,7 @@ function shrinkNodeMemcgs(m: Machine, sc: ScanControl): void {
 export function shrinkNode(m: Machine, sc: ScanControl): void {
   const { node } = m.lruvecs;
   let reclaimable = false;
+  if (sc.priority < node.lowestPriority) node.lowestPriority = sc.priority;
   for (;;) {
     sc.dirty = sc.unqueuedDirty = sc.congested = sc.writeback = sc.immediate = sc.taken = sc.fileTaken = 0;
     const before = sc.nrReclaimed;
