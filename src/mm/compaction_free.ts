@@ -2,6 +2,9 @@
  * The free scanner of compaction: takes free blocks from the upper part of a zone, and makes folios of them for what the
  * migrate scanner has found (compaction_scan.ts has the picture).
  *
+ * While it finds nothing it looks at every 2nd, 4th … 32nd page only; after a jump over a folio it then goes on beside the
+ * boundaries of blocks and misses them. That is the kernel's way, and kept.
+ *
  * @kernel mm/compaction.c isolate_freepages (6.18)
  */
 import {
