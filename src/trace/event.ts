@@ -2,7 +2,7 @@
  * One event table for all recordings. Every reader turns its format into batches of this table; replay reads nothing else.
  * A batch is columns, and is reused: it is valid until the next call of `next()`.
  */
-import { allocate, f64, i32, type Table, u8 } from '../base/table.ts';
+import { allocate, extend, f64, i32, type Table, u8 } from '../base/table.ts';
 
 /** Operations, in the words of an ops script. */
 export const OPS = [
@@ -74,7 +74,7 @@ export const eventLayout = {
 } as const;
 /** A batch: columns and the number of rows in use. */
 export type Events = Table<typeof eventLayout> & { count: number };
-export const events = (rows: number): Events => Object.assign(allocate(eventLayout, rows), { count: 0 });
+export const events = (rows: number): Events => extend(allocate(eventLayout, rows), { count: 0 });
 
 /** A file that a recording names. `size` in bytes when the recording starts; the file is cold then. */
 export interface TraceFile {

@@ -92,6 +92,9 @@ function splitArguments(text: string, args: string[]): number {
       case 60: // <
         i = endOfAnnotation(text, i);
         break;
+      case 47: // a remark
+        if (text.charCodeAt(i + 1) === 42) i = endOfRemark(text, i);
+        break;
       case 40: // (
       case 91: // [
       case 123: // {
@@ -133,6 +136,12 @@ function endOfString(text: string, from: number): number {
     else if (c === 34) return i;
   }
   return text.length;
+}
+
+// A remark stands behind flags that strace has no name for.
+function endOfRemark(text: string, from: number): number {
+  const end = text.indexOf('*/', from + 2);
+  return end < 0 ? text.length : end + 1;
 }
 
 /** `3</a/path>` (strace writes < and > in a path as \74 and \76), `3<pipe:[1]>`, `3<TCP:[a->b]>`; but not `1<<2`. */

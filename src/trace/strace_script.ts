@@ -5,6 +5,7 @@ import {
   eventLayout,
   events,
   OP,
+  OPEN_APPEND,
   OPEN_CREATE,
   OPEN_DIRECT,
   OPEN_TRUNC,
@@ -95,7 +96,8 @@ export class Script {
     if (d.file === null || bytes <= 0 || (offset ?? d.position) + bytes > BYTES_MAX) return;
     const handle = this.handleOf(d);
     if (handle < 0) return;
-    if (offset === null) this.seek(d);
+    // An appending handle goes to the end by itself.
+    if (offset === null && !(write && (d.flags & OPEN_APPEND) !== 0)) this.seek(d);
     for (let done = 0; done < bytes; done += IO_MAX) {
       // Reading without the cache takes whole blocks: what came back short was the end of the file.
       const whole = !write && (d.flags & OPEN_DIRECT) !== 0 ? Math.ceil(bytes / PAGE) * PAGE : bytes;

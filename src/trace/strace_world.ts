@@ -223,7 +223,6 @@ export class World {
       return;
     }
     if (!(bytes > 0)) return;
-    if (write && (d.flags & OPEN_APPEND) !== 0 && offset === null) d.position = file.size;
     const at = write && (d.flags & OPEN_APPEND) !== 0 ? file.size : (offset ?? d.position);
     const end = at + bytes;
     if (!(end <= BYTES_MAX)) {
@@ -236,8 +235,6 @@ export class World {
       asSeen = false;
       script.skip('read of data that no logged call wrote');
     }
-    // An appending handle goes to the end by itself.
-    if (write && (d.flags & OPEN_APPEND) !== 0) d.scriptPosition = d.position;
     script.transfer(d, write, offset, bytes);
     if (offset !== null) return;
     d.position = end;
