@@ -11,14 +11,7 @@ import type { Machine } from './machine.ts';
 import { lruvecActivated, lruvecPageState } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
 import { highWmarkPages, minWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
-import {
-  LRU_ACTIVE_ANON,
-  LRU_ACTIVE_FILE,
-  LRU_INACTIVE_ANON,
-  LRU_INACTIVE_FILE,
-  LRU_UNEVICTABLE,
-  NR_LRU_LISTS,
-} from './swap.ts';
+import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from './swap.ts';
 import {
   DEACTIVATE_ANON,
   DEACTIVATE_FILE,
@@ -93,6 +86,9 @@ export function calculatePressureBalance(swappiness: number, anonCost: number, f
   return [ap, fp];
 }
 
+/** Where `lruvecs.scan` keeps the shares as they were at first. */
+const TARGETS = 5;
+
 const SCAN_EQUAL = 0;
 const SCAN_FRACT = 1;
 const SCAN_ANON = 2;
@@ -107,8 +103,8 @@ function scanBalance(m: Machine, sc: ScanControl, swappiness: number): number {
   return SCAN_FRACT;
 }
 
-/** Pages to scan of each of the four evictable lists, into `nr`. @kernel mm/vmscan.c get_scan_count (6.18) */
-export function getScanCount(m: Machine, sc: ScanControl, memcg: MemcgId, nr: Float64Array): void {
+/** Pages to scan of each of the four evictable lists, into `lruvecs.scan`. @kernel mm/vmscan.c get_scan_count (6.18) */
+export function getScanCount(m: Machine, sc: ScanControl, memcg: MemcgId): void {
   const swappiness = memcg === 0 ? m.config.swappiness : m.memcgs.swappiness[memcg];
   const balance = scanBalance(m, sc, swappiness);
   let ap = 0;
@@ -119,22 +115,22 @@ export function getScanCount(m: Machine, sc: ScanControl, memcg: MemcgId, nr: Fl
     let scan = Math.floor(m.lruvecs.pages[memcg * NR_LRU_LISTS + lru] / 2 ** sc.priority);
     if (balance === SCAN_FRACT) scan = Math.floor((scan * (file ? fp : ap)) / (ap + fp));
     else if (balance === (file ? SCAN_ANON : SCAN_FILE)) scan = 0;
-    nr[lru] = scan;
+    m.lruvecs.scan[lru] = scan;
   }
 }
 
 /** Scans the lists of one group, in rounds of 32 pages a list. @kernel mm/vmscan.c shrink_lruvec (6.18) */
 export function shrinkLruvec(m: Machine, sc: ScanControl, memcg: MemcgId): void {
-  const nr = m.lruvecs.scan.subarray(0, LRU_UNEVICTABLE);
-  const targets = m.lruvecs.scan.subarray(NR_LRU_LISTS, NR_LRU_LISTS + LRU_UNEVICTABLE);
-  getScanCount(m, sc, memcg, nr);
-  targets.set(nr);
+  getScanCount(m, sc, memcg);
+  // The lists' shares as they were at first stay behind those that are being worked off.
+  const nr = m.lruvecs.scan;
+  for (let lru = LRU_INACTIVE_ANON; lru <= LRU_ACTIVE_FILE; lru++) nr[TARGETS + lru] = nr[lru];
   const proportional = sc.target === 0 && !sc.kswapd && sc.priority === DEF_PRIORITY;
   let reclaimed = 0;
   while (nr[LRU_INACTIVE_ANON] > 0 || nr[LRU_ACTIVE_FILE] > 0 || nr[LRU_INACTIVE_FILE] > 0) {
     for (let lru = LRU_INACTIVE_ANON; lru <= LRU_ACTIVE_FILE; lru++) {
       if (nr[lru] === 0) continue;
-      const want = Math.min(nr[lru] as number, SWAP_CLUSTER_MAX);
+      const want = Math.min(nr[lru], SWAP_CLUSTER_MAX);
       nr[lru] -= want;
       reclaimed += shrinkList(m, sc, memcg, want, lru);
     }
@@ -144,14 +140,15 @@ export function shrinkLruvec(m: Machine, sc: ScanControl, memcg: MemcgId): void 
     if (file === 0 || anon === 0) break;
     // The kind with less left is dropped, the other one goes on to the share that the first has reached.
     const small = file > anon ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE;
-    const wanted = targets[small] + targets[small + 1] + 1;
+    const wanted = nr[TARGETS + small] + nr[TARGETS + small + 1] + 1;
     const left = Math.floor(((file > anon ? anon : file) * 100) / wanted);
     nr[small] = 0;
     nr[small + 1] = 0;
     const other = LRU_INACTIVE_FILE - small;
     for (let lru = other; lru <= other + 1; lru++) {
-      const done = targets[lru] - nr[lru];
-      nr[lru] = Math.max(Math.floor((targets[lru] * (100 - left)) / 100) - done, 0);
+      const target = nr[TARGETS + lru];
+      const done = target - nr[lru];
+      nr[lru] = Math.max(Math.floor((target * (100 - left)) / 100) - done, 0);
     }
   }
   sc.nrReclaimed += reclaimed;
