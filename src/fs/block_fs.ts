@@ -72,7 +72,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   }
 
   blockSize(m: Machine, mapping: MappingId): number {
-    return 2 ** (m.spaces.blkbits[mapping] as number);
+    return 1 << (m.spaces.blkbits[mapping] as number);
   }
 
   protected blocksOf(m: Machine, mapping: MappingId, folio: FolioId): number {
@@ -123,7 +123,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { extents } = this.inode(mapping);
     if (start < end && extents.covers(start / block, end / block, MAPPED)) {
       this.mappingCalls++;
-      if (this.stateOnRead || stop > eof) this.attachStates(m, mapping, index, index + nrPages);
+      if ((this.stateOnRead && nrPages * page > block) || stop > eof) this.attachStates(m, mapping, index, index + nrPages);
       m.io.read(mapping, start, end - start, m.ahead);
       for (let i = Math.ceil(end / page); i < index + nrPages; ) {
         // A folio of a large block size may begin past the end of the file only when the file shrank meanwhile.

@@ -43,6 +43,8 @@ export abstract class BufferHeadFs extends BlockFs {
   protected abstract readonly zeroesTail: 'before' | 'after';
   /** Is the folio of a block that is zeroed in part made even when the block is a hole? */
   protected readonly edgesMakeFolios: boolean = false;
+  /** Bytes that a block's state costs the group of the folio. */
+  protected readonly chargedBytes: number = BUFFER_HEAD_CHARGE;
   /** Does a write mark its folios for allocation without file-system recursion? */
   protected readonly fgp: number = FGP_STABLE | FGP_NOFS;
 
@@ -56,7 +58,8 @@ export abstract class BufferHeadFs extends BlockFs {
     if (folioTest(map, folio, PG.PG_private)) return folioPrivate(map, folio);
     const nr = this.blocksOf(m, mapping, folio);
     const group = folioMemcg(map, folio);
-    for (let i = 0; i < nr; i++) objCgroupCharge(m, group, BUFFER_HEAD_CHARGE, BUFFER_HEAD_GFP);
+    const bytes = this.chargedBytes;
+    for (let i = 0; bytes > 0 && i < nr; i++) objCgroupCharge(m, group, bytes, BUFFER_HEAD_GFP);
     const row = this.states.alloc(nr);
     if (folioTest(map, folio, PG.PG_uptodate)) this.states.setUptodate(row, 0, nr);
     if (folioTest(map, folio, PG.PG_dirty)) this.states.setDirty(row, 0, nr);
@@ -70,7 +73,8 @@ export abstract class BufferHeadFs extends BlockFs {
     const nr = row === 0 ? 0 : (this.states.rows.nr[row] as number);
     super.detachState(m, folio);
     const group = folioMemcg(m.map, folio);
-    for (let i = 0; i < nr; i++) objCgroupUncharge(m, group, BUFFER_HEAD_CHARGE);
+    const bytes = this.chargedBytes;
+    for (let i = 0; bytes > 0 && i < nr; i++) objCgroupUncharge(m, group, bytes);
   }
 
   write(m: Machine, file: FileId, start: number, length: number): number {

@@ -42,7 +42,8 @@ export class Device implements Io {
   }
 
   private count(sizes: Float64Array, length: number): void {
-    const bucket = Math.max(0, Math.ceil(Math.log2(length / this.m.config.pageSize)));
+    const pages = Math.ceil(length / this.m.config.pageSize);
+    const bucket = pages <= 1 ? 0 : 32 - Math.clz32(pages - 1);
     sizes[bucket] = (sizes[bucket] as number) + 1;
   }
 

@@ -89,16 +89,15 @@ export const zoneLayout = {
 const listLayout = {
   head: i32('first block; 0: none'),
   tail: i32('last block'),
-  count: i32('blocks'),
 } as const;
-export type Lists = Table<typeof listLayout>;
+const areaLayout = { ...listLayout, count: i32('blocks') } as const;
 
 export interface Zones {
   readonly zone: Table<typeof zoneLayout>;
   /** Free lists: row (zone · orders + order) · MIGRATE_TYPES + type. `count` includes blocks behind the cursor. */
-  readonly area: Lists;
+  readonly area: Table<typeof areaLayout>;
   /** Per-CPU lists: row zone · NR_PCP_LISTS + list. */
-  readonly pcp: Lists;
+  readonly pcp: Table<typeof listLayout>;
   /** One byte a page block. */
   readonly blocks: Uint8Array;
   readonly pageSize: number;
@@ -160,7 +159,7 @@ export function zonesTable(frames: number, pageSize: number): Zones {
   }
   return {
     zone,
-    area: allocate(listLayout, MAX_NR_ZONES * (maxOrder + 1) * MIGRATE_TYPES),
+    area: allocate(areaLayout, MAX_NR_ZONES * (maxOrder + 1) * MIGRATE_TYPES),
     pcp: allocate(listLayout, MAX_NR_ZONES * NR_PCP_LISTS),
     blocks: new Uint8Array(Math.ceil(frames / 2 ** pageblockOrder)).fill(MIGRATE_MOVABLE),
     pageSize,

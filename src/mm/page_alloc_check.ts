@@ -103,7 +103,7 @@ function checkFreeBlock(m: Machine, zone: number, pfn: number, order: number, ty
 
 function checkPcpLists(m: Machine, zone: number): number {
   const { map, zones } = m;
-  const { head, tail, count } = zones.pcp;
+  const { head, tail } = zones.pcp;
   let pages = 0;
   for (let i = 0; i < NR_PCP_LISTS; i++) {
     const row = zone * NR_PCP_LISTS + i;
@@ -116,7 +116,7 @@ function checkPcpLists(m: Machine, zone: number): number {
       prev = pfn;
       blocks++;
     }
-    claim(tail[row] === prev && count[row] === blocks, 'B5 per-CPU list', m, prev);
+    claim(tail[row] === prev, 'B5 tail of the per-CPU list', m, prev);
     pages += blocks * 2 ** order;
   }
   return pages;

@@ -68,7 +68,7 @@ function nrPcpAlloc(zones: Zones, zone: number, order: number): number {
 /** Fetches `nr` blocks to the tail of a per-CPU list; returns how many there were. @kernel mm/page_alloc.c rmqueue_bulk (6.18) */
 function rmqueueBulk(m: Machine, zone: number, order: number, nr: number, row: number, type: number, flags: number) {
   const { map, zones } = m;
-  const { head, tail, count } = zones.pcp;
+  const { head, tail } = zones.pcp;
   zones.rmqueueMode = RMQUEUE_NORMAL;
   let i = 0;
   for (; i < nr; i++) {
@@ -81,7 +81,6 @@ function rmqueueBulk(m: Machine, zone: number, order: number, nr: number, row: n
     else map[last * PAGE_WORDS + W_NEXT] = pfn << 1;
     tail[row] = pfn;
   }
-  count[row] += i;
   zones.zone.pcpCount[zone] += i << order;
 }
 
@@ -89,7 +88,7 @@ function rmqueueBulk(m: Machine, zone: number, order: number, nr: number, row: n
 export function rmqueuePcplist(m: Machine, zone: number, order: number, type: number, flags: number): number {
   const { map, zones } = m;
   const { pcpFreeCount, pcpCount } = zones.zone;
-  const { head, tail, count } = zones.pcp;
+  const { head, tail } = zones.pcp;
   const row = zone * NR_PCP_LISTS + orderToPindex(order, type);
   pcpFreeCount[zone] >>= 1;
   let pfn = head[row];
@@ -102,7 +101,6 @@ export function rmqueuePcplist(m: Machine, zone: number, order: number, type: nu
   head[row] = next;
   if (next === 0) tail[row] = 0;
   else map[next * PAGE_WORDS + W_PREV] = 0;
-  count[row]--;
   pcpCount[zone] -= 1 << order;
   return pfn;
 }
@@ -148,7 +146,7 @@ function nrPcpFree(zones: Zones, zone: number, batch: number, high: number, free
 function freePcppagesBulk(m: Machine, zone: number, nr: number, first: number): void {
   const { map, zones } = m;
   const { pcpCount } = zones.zone;
-  const { head, tail, count } = zones.pcp;
+  const { head, tail } = zones.pcp;
   let left = Math.min(nr, pcpCount[zone]);
   let pindex = first;
   while (left > 0) {
@@ -160,7 +158,6 @@ function freePcppagesBulk(m: Machine, zone: number, nr: number, first: number): 
       tail[row] = prev;
       if (prev === 0) head[row] = 0;
       else map[prev * PAGE_WORDS + W_NEXT] = 0;
-      count[row]--;
       pcpCount[zone] -= 1 << order;
       left -= 1 << order;
       freeOnePage(m, zone, pfn, order, zones.blocks[pfn >>> zones.pageblockOrder] & PB_TYPE, false);
@@ -179,7 +176,7 @@ export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, orde
   }
   if (type >= MIGRATE_PCPTYPES) type = MIGRATE_MOVABLE;
   const t = zones.zone;
-  const { head, tail, count } = zones.pcp;
+  const { head, tail } = zones.pcp;
   const pindex = orderToPindex(order, type);
   const row = zone * NR_PCP_LISTS + pindex;
   t.pcpAllocFactor[zone] >>= 1;
@@ -189,7 +186,6 @@ export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, orde
   if (first === 0) tail[row] = pfn;
   else map[first * PAGE_WORDS + W_PREV] = pfn << 1;
   head[row] = pfn;
-  count[row]++;
   t.pcpCount[zone] += 1 << order;
 
   const batch = t.pcpBatch[zone];
@@ -202,6 +198,9 @@ export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, orde
     t.pcpFlags[zone] |= PCPF_PREV_FREE_HIGH_ORDER;
   } else if (t.pcpFlags[zone] !== 0) t.pcpFlags[zone] = 0;
   if (t.pcpFreeCount[zone] < batch << PCP_BATCH_SCALE_MAX) t.pcpFreeCount[zone] += 1 << order;
+  // The common case of the limit below: memory is not short, and there is room.
+  const calm = (t.flags[zone] & (ZONE_BELOW_HIGH | ZONE_RECLAIM_ACTIVE)) === 0 && !freeHigh;
+  if (calm && t.pcpCount[zone] < t.pcpHigh[zone]) return;
   const high = nrPcpHigh(zones, zone, batch, freeHigh);
   if (t.pcpCount[zone] < high) return;
   freePcppagesBulk(m, zone, nrPcpFree(zones, zone, batch, high, freeHigh), pindex);

@@ -9,6 +9,7 @@
 import { __GFP_DMA, __GFP_DMA32 } from './gfp.ts';
 import type { Machine } from './machine.ts';
 import {
+  MAX_NR_ZONES,
   MIGRATE_HIGHATOMIC,
   ZONE_BELOW_HIGH,
   ZONE_BOOSTED_WATERMARK,
@@ -28,7 +29,6 @@ import {
   ALLOC_NON_BLOCK,
   ALLOC_OOM,
   ALLOC_WMARK_MASK,
-  highWmarkPages,
   wmarkPages,
   zoneWatermarkFast,
 } from './page_alloc_watermark.ts';
@@ -52,7 +52,7 @@ export function preferredZone(zones: Zones, highest: number): number {
 
 /** Whether the first pass avoids mixing types: where there is a lower zone to turn to. @kernel mm/page_alloc.c alloc_flags_nofragment (6.18) */
 export const allocFlagsNofragment = (zones: Zones, highest: number): number =>
-  preferredZone(zones, highest) === ZONE_NORMAL ? ALLOC_NOFRAGMENT : 0;
+  highest === ZONE_NORMAL && zones.zone.managed[ZONE_NORMAL] !== 0 ? ALLOC_NOFRAGMENT : 0;
 
 /** A block of the zone, from the per-CPU lists or the buddy allocator; 0: none. @kernel mm/page_alloc.c rmqueue (6.18) */
 function rmqueue(m: Machine, zone: number, order: number, type: number, flags: number): number {
@@ -75,8 +75,8 @@ function rmqueue(m: Machine, zone: number, order: number, type: number, flags: n
   return pfn;
 }
 
-/** Counters of pages handed out, by zone. */
-const PGALLOC = [V.pgalloc_dma, V.pgalloc_dma32, V.pgalloc_normal];
+/** Counter of pages handed out of the first zone; those of the others follow. */
+const PGALLOC = V.pgalloc_dma;
 
 /** A block from the first zone that can give it; 0: none. The block is not prepared. @kernel mm/page_alloc.c get_page_from_freelist (6.18) */
 export function getPageFromFreelist(m: Machine, order: number, given: number, highest: number, type: number): number {
@@ -86,7 +86,7 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
   for (;;) {
     for (let zone = highest; zone >= 0; zone--) {
       if (t.managed[zone] === 0) continue;
-      if ((t.flags[zone] & ZONE_BELOW_HIGH) !== 0 || !aboveHigh(zones, zone, order, highest, flags)) {
+      if (!aboveHigh(zones, zone, order, highest, flags)) {
         const mark = wmarkPages(zones, zone, flags & ALLOC_WMARK_MASK);
         if (!zoneWatermarkFast(zones, zone, order, mark, highest, flags) && (flags & ALLOC_NO_WATERMARKS) === 0)
           continue;
@@ -94,7 +94,7 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
       const pfn = rmqueue(m, zone, order, type, flags);
       if (pfn === 0) continue;
       if ((flags & ALLOC_HIGHATOMIC) !== 0) reserveHighatomicPageblock(m, zone, pfn, order);
-      m.vmstat[PGALLOC[zone]] += 1 << order;
+      m.vmstat[PGALLOC + zone] += 1 << order;
       return pfn;
     }
     if ((flags & ALLOC_NOFRAGMENT) === 0) return 0;
@@ -102,9 +102,15 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
   }
 }
 
-/** Is the zone above its high watermark? If not, it is remembered: per-CPU lists then shrink. */
+/** Is the zone above its high watermark? If not, that is remembered (per-CPU lists then shrink), and not asked again until pages are freed. */
 function aboveHigh(zones: Zones, zone: number, order: number, highest: number, flags: number): boolean {
-  if (zoneWatermarkFast(zones, zone, order, highWmarkPages(zones, zone), highest, flags)) return true;
-  zones.zone.flags[zone] |= ZONE_BELOW_HIGH;
+  const t = zones.zone;
+  if ((t.flags[zone] & ZONE_BELOW_HIGH) !== 0) return false;
+  const high = t.high[zone] + t.boost[zone];
+  // The common case of the general test, for single pages.
+  const spare = t.free[zone] - t.freeHighatomic[zone] - t.lowmemReserve[zone * MAX_NR_ZONES + highest];
+  if (order === 0 && spare > high) return true;
+  if (zoneWatermarkFast(zones, zone, order, high, highest, flags)) return true;
+  t.flags[zone] |= ZONE_BELOW_HIGH;
   return false;
 }

@@ -4,17 +4,17 @@ import type { Command } from '@commander-js/extra-typings';
 import { Replay } from '../../lab/replay.ts';
 import { resultOf } from '../../lab/result.ts';
 import { resultText } from '../../lab/result_text.ts';
-import { openOps } from '../../trace/ops.ts';
+import { openTrace } from '../../trace/detect.ts';
 import { addExample, addSettings, settingsOf } from '../options.ts';
 
 export function register(program: Command): void {
   const command = program
     .command('replay')
     .description('Replays a recording and says what the page cache holds at the end.')
-    .argument('<recording>', 'an ops script')
+    .argument('<recording>', 'an ops script, a strace log or an oracleGeneral file')
     .option('--json', 'one JSON object in the truth format')
     .action((path, options) => {
-      const source = openOps(path);
+      const source = openTrace(path);
       try {
         const replay = new Replay(source, settingsOf(options));
         replay.run();
