@@ -16,6 +16,12 @@ const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
 const WRITE_NS_PER_BYTE = 0.5;
 
+/** @kernel mm/vmscan.c reclaim_throttle (6.18) */
+const THROTTLE_NS = 100e6;
+
+/** Pages written that wake a reclaimer. @kernel mm/vmscan.c __acct_reclaim_writeback (6.18) */
+const THROTTLE_PAGES = 32;
+
 interface Request {
   readonly write: boolean;
   readonly mapping: MappingId;
@@ -108,6 +114,29 @@ export class Device implements Io {
       this.answer();
     }
     return true;
+  }
+
+  /** Reclaim waits: for a folio, or (0) for the next request to end, a tenth of a second at most. */
+  wait(folio: FolioId): boolean {
+    if (folio !== 0) return this.waitFor(folio);
+    const next = this.queue[this.head];
+    if (next === undefined) return false;
+    this.m.now = Math.max(this.m.now, Math.min(next.ends, this.m.now + THROTTLE_NS));
+    this.poll();
+    return true;
+  }
+
+  /** Reclaim sleeps for one folio, or (0) until 32 pages have been written. @kernel mm/vmscan.c reclaim_throttle (6.18) */
+  waitWriteback(folio: FolioId): boolean {
+    if (folio !== 0) return this.waitFor(folio);
+    let bytes = 0;
+    while (bytes < THROTTLE_PAGES * this.m.config.pageSize && this.head < this.queue.length) {
+      const request = this.queue[this.head] as Request;
+      this.m.now = Math.max(this.m.now, request.ends);
+      this.answer();
+      if (request.write) bytes += request.length;
+    }
+    return bytes > 0;
   }
 
   /** Lets all requests end. */

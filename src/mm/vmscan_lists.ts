@@ -13,7 +13,7 @@
 import { assert } from '../base/errors.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { __GFP_FS } from './gfp.ts';
-import type { FolioId, MemcgId, Pfn } from './ids.ts';
+import { type FolioId, type MemcgId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { folioNrPages, folioOrder, PAGE_WORDS, W_MAPPING, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
@@ -161,7 +161,10 @@ export function shrinkInactiveList(m: Machine, sc: ScanControl, memcg: MemcgId, 
   count(m, file ? V.pgsteal_file : V.pgsteal_anon, reclaimed);
   t.pgsteal[memcg] += reclaimed;
   lruNoteCost(m, memcg, file, 0, taken - reclaimed);
-  if (sc.unqueuedDirty - unqueued === taken) wakeupFlusherThreads(m);
+  if (sc.unqueuedDirty - unqueued === taken) {
+    wakeupFlusherThreads(m);
+    if (sc.target !== 0) m.io.waitWriteback?.(NO_FOLIO);
+  }
   sc.taken += taken;
   if (file) sc.fileTaken += taken;
   return reclaimed;
@@ -214,13 +217,15 @@ function reclaimFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): bool
     else if ((flags & PG_reclaim) !== 0) sc.congested += nr;
   }
   if (writeback) {
-    // A group's reclaim that meets the folio a second time waits in the kernel (version 1); we cannot, and pass it by.
+    // Groups of version 1 have no other brake on their writers: reclaim that meets the folio a second time waits for it.
+    const again = sc.target !== 0 && (flags & PG_reclaim) !== 0 && (sc.gfp & __GFP_FS) !== 0;
+    if (again && m.io.waitWriteback?.(f) === true) return reclaimFolio(m, sc, f, nr);
     if (sc.kswapd && (flags & PG_reclaim) !== 0 && m.lruvecs.node.writeback) sc.immediate += nr;
     else sc.writeback += nr;
     map[w] = flags | PG_reclaim | PG_active;
     return false;
   }
-  map[w] = flags & ~PG_referenced;
+  map[w] &= ~PG_referenced;
   if (dirty) {
     if (file && !(sc.kswapd && (flags & PG_reclaim) !== 0 && m.lruvecs.node.dirty)) {
       count(m, V.nr_vmscan_immediate_reclaim, nr);
