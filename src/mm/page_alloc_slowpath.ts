@@ -128,6 +128,7 @@ function slowpath(m: Machine, s: Slow): number {
     if (pfn !== 0) return pfn;
     if (costly && (gfp & __GFP_NORETRY) !== 0) {
       if (s.compactResult === COMPACT_SKIPPED || s.compactResult === COMPACT_DEFERRED) return 0;
+      if ((gfp & __GFP_THISNODE) !== 0) return 0;
       s.compactPriority = COMPACT_PRIO_ASYNC;
     }
   }
