@@ -24,7 +24,7 @@ import {
   folioSet,
   folioTest,
 } from '../mm/mm_types.ts';
-import { addToBio, filemapDirtyFolio, folioCancelDirty, type WritebackControl } from '../mm/page_writeback.ts';
+import { addToBio, filemapDirtyFolio, folioCancelDirty, vfsFsync, type WritebackControl } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
 import { BlockStates } from './block_state.ts';
 import { Extents, MAPPED } from './extents.ts';
@@ -40,6 +40,8 @@ export interface Inode {
   resizing: number;
   shrinks: boolean;
   flushFrom: number;
+  /** A zeroing that waits: its range, how far it is, and whether dirty folios must be written before holes are passed. */
+  zeroing: { readonly from: number; readonly to: number; pos: number; flush: boolean } | null;
 }
 
 export abstract class BlockFs implements AddressSpaceOperations {
@@ -58,7 +60,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   inode(mapping: MappingId): Inode {
     let inode = this.inodes[mapping];
     if (inode === undefined) {
-      inode = { extents: new Extents(), written: false, diskSize: 0, resizing: -1, shrinks: false, flushFrom: 0 };
+      inode = { extents: new Extents(), written: false, diskSize: 0, resizing: -1, shrinks: false, flushFrom: 0, zeroing: null };
       this.inodes[mapping] = inode;
     }
     return inode;
@@ -356,6 +358,14 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const block = this.blockSize(m, mapping);
     this.inode(mapping).extents.set(Math.floor(offset / block), Math.ceil((offset + length) / block), MAPPED);
     m.spaces.size[mapping] = Math.max(m.spaces.size[mapping] as number, offset + length);
+  }
+
+  fsync(m: Machine, mapping: MappingId): boolean {
+    return vfsFsync(m, mapping);
+  }
+
+  syncFs(_m: Machine): boolean {
+    return true;
   }
 
   release(_m: Machine, _mapping: MappingId): void {}

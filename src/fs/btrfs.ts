@@ -16,6 +16,8 @@ export class Btrfs extends BufferHeadFs {
   /** Checksums need bytes that hold still. @kernel fs/btrfs/direct-io.c btrfs_direct_write (6.18) */
   override readonly buffersDirectWrites = true;
   protected readonly zeroesTail = 'before';
+  protected override readonly holeEdges = 'written';
+  protected override readonly shrinkZeroes = false;
   /** It keeps a mark and no memory of its own for a folio of one block. @kernel fs/btrfs/extent_io.c set_folio_extent_mapped (6.18) */
   protected override readonly chargedBytes = 0;
 

@@ -29,7 +29,7 @@ import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { BlockFs } from './block_fs.ts';
-import { MAPPED, UNWRITTEN } from './extents.ts';
+import { DELALLOC, MAPPED, UNWRITTEN } from './extents.ts';
 
 /** sizeof(struct buffer_head). @kernel include/linux/buffer_head.h struct buffer_head (6.18) */
 const BUFFER_HEAD_BYTES = 104;
@@ -41,8 +41,10 @@ export abstract class BufferHeadFs extends BlockFs {
   protected readonly stateOnRead = false;
   /** When a write past the end of the file zeroes the rest of the block that the end was in. */
   protected abstract readonly zeroesTail: 'before' | 'after';
-  /** Is the folio of a block that is zeroed in part made even when the block is a hole? */
-  protected readonly edgesMakeFolios: boolean = false;
+  /** A block that is zeroed in part and is a hole: left alone, its folio made and left alone, or written. */
+  protected readonly holeEdges: 'skipped' | 'looked-up' | 'written' = 'skipped';
+  /** Does a file that shrinks zero the rest of its last block on the device? */
+  protected readonly shrinkZeroes: boolean = true;
   /** Bytes that a block's state costs the group of the folio. */
   protected readonly chargedBytes: number = BUFFER_HEAD_CHARGE;
   /** Does a write mark its folios for allocation without file-system recursion? */
@@ -100,12 +102,26 @@ export abstract class BufferHeadFs extends BlockFs {
       }
       const from = folioIndex(map, folio) * page;
       this.writeEnd(m, mapping, folio, pos - from, to - from);
+      this.reserve(m, mapping, pos, to);
       if (to > (spaces.size[mapping] as number)) spaces.size[mapping] = to;
       folioUnlock(m, folio);
       pos = to;
     }
     if (start > old && pos > start && this.zeroesTail === 'after') this.zeroToBlockEnd(m, mapping, old);
     return pos - start;
+  }
+
+  /** What is written and has no blocks gets them at write-back. @kernel fs/ext4/inode.c ext4_da_map_blocks (6.18) */
+  private reserve(m: Machine, mapping: MappingId, from: number, to: number): void {
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const end = Math.ceil(to / block);
+    for (let b = Math.floor(from / block); b < end; ) {
+      const e = extents.at(b);
+      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
+      if (e === undefined || e.state === UNWRITTEN) extents.set(b, stop, DELALLOC);
+      b = stop;
+    }
   }
 
   /** @kernel fs/buffer.c __block_write_begin_int (6.18) */
@@ -160,22 +176,28 @@ export abstract class BufferHeadFs extends BlockFs {
    */
   private zeroInBlock(m: Machine, mapping: MappingId, from: number, to: number): boolean {
     const block = this.blockSize(m, mapping);
-    const mapped = this.inode(mapping).extents.at(Math.floor(from / block))?.state === MAPPED;
-    if (from >= to || (!mapped && !this.edgesMakeFolios)) return true;
+    const state = this.inode(mapping).extents.at(Math.floor(from / block))?.state;
+    const mapped = state === MAPPED || state === DELALLOC;
+    if (from >= to || (!mapped && this.holeEdges === 'skipped')) return true;
     const page = m.config.pageSize;
     const folio = filemapGetOrCreate(m, mapping, Math.floor(from / page), this.fgp, 0);
     if (folio <= 0) return folio === 0;
-    if (this.edgesMakeFolios) folioMarkAccessed(m, folio);
-    if (!mapped) this.attachState(m, mapping, folio);
-    if (!mapped || !this.blockWriteBegin(m, mapping, folio, from, to)) {
+    if (this.holeEdges === 'looked-up') folioMarkAccessed(m, folio);
+    const hole = !mapped && this.holeEdges === 'looked-up';
+    if (hole) this.attachState(m, mapping, folio);
+    if (hole || !this.blockWriteBegin(m, mapping, folio, from, to)) {
       folioUnlock(m, folio);
-      return !mapped;
+      return hole;
     }
+    this.zeroed(m, mapping, from, to);
     const start = folioIndex(m.map, folio) * page;
     this.writeEnd(m, mapping, folio, from - start, to - start);
     folioUnlock(m, folio);
     return true;
   }
+
+  /** Bytes [from, to) of a block were zeroed through the cache. */
+  protected zeroed(_m: Machine, _mapping: MappingId, _from: number, _to: number): void {}
 
   private zeroToBlockEnd(m: Machine, mapping: MappingId, pos: number): boolean {
     const block = this.blockSize(m, mapping);
@@ -185,14 +207,11 @@ export abstract class BufferHeadFs extends BlockFs {
   setSize(m: Machine, mapping: MappingId, size: number): boolean {
     const { spaces } = m;
     const old = spaces.size[mapping] as number;
-    if (size > old) {
-      if (!this.zeroToBlockEnd(m, mapping, old)) return false;
-      spaces.size[mapping] = size;
-      return true;
-    }
+    if (size > old && !this.zeroToBlockEnd(m, mapping, old)) return false;
     spaces.size[mapping] = size;
     if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
-    if (!this.zeroToBlockEnd(m, mapping, size)) return false;
+    if (size > old) return true;
+    if (this.shrinkZeroes && !this.zeroToBlockEnd(m, mapping, size)) return false;
     this.inode(mapping).extents.remove(Math.ceil(size / this.blockSize(m, mapping)), Number.POSITIVE_INFINITY);
     return true;
   }
@@ -227,6 +246,7 @@ export abstract class BufferHeadFs extends BlockFs {
     if (offset + length <= old) return true;
     const size = offset + length;
     spaces.size[mapping] = size;
-    return this.zeroToBlockEnd(m, mapping, old) && this.zeroInBlock(m, mapping, Math.floor(size / block) * block, size);
+    if (!this.zeroToBlockEnd(m, mapping, old)) return false;
+    return this.holeEdges !== 'looked-up' || this.zeroInBlock(m, mapping, Math.floor(size / block) * block, size);
   }
 }

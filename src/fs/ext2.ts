@@ -6,4 +6,6 @@ import { Ext4 } from './ext4.ts';
 
 export class Ext2 extends Ext4 {
   override readonly name = 'ext2';
+  /** No journal. */
+  protected override zeroed(): void {}
 }

@@ -4,8 +4,9 @@
  * and reads nothing; one that covers part of a block reads first, and then all of its span that is not uptodate.
  * @kernel fs/iomap/buffered-io.c iomap_file_buffered_write (6.18)
  */
+import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFindMarked } from '../base/xarray.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
-import { filemapGetFolio, filemapGetOrCreate, fgfSetOrder, FGP_STABLE, folioUnlock } from '../mm/filemap.ts';
+import { filemapGetOrCreate, fgfSetOrder, FGP_STABLE, folioUnlock } from '../mm/filemap.ts';
 import type { Machine } from '../mm/machine.ts';
 import { folioIndex, folioNextIndex, folioNrPages, folioOrder, folioTest } from '../mm/mm_types.ts';
 import { balanceDirtyPages } from '../mm/page_writeback.ts';
@@ -159,8 +160,14 @@ export abstract class IomapFs extends BlockFs {
     if (m.release.iomapInvalidateFreesState && folioOrder(m.map, folio) > 0) this.detachState(m, folio);
   }
 
-  protected cachedDirty(m: Machine, mapping: MappingId, pos: number): boolean {
-    const folio = filemapGetFolio(m, mapping, Math.floor(pos / m.config.pageSize));
-    return folio !== 0 && folioTest(m.map, folio, PG.PG_dirty | PG.PG_writeback);
+  /** Is anything of [from, to) dirty or under write-back? @kernel mm/filemap.c filemap_range_needs_writeback (6.18) */
+  protected needsWriteback(m: Machine, mapping: MappingId, from: number, to: number): boolean {
+    const first = Math.floor(from / m.config.pageSize);
+    const last = Math.floor((to - 1) / m.config.pageSize);
+    const head = m.spaces.head[mapping] as number;
+    return (
+      xaFindMarked(m.pages, head, first, last, XA_MARK_DIRTY) !== 0 ||
+      xaFindMarked(m.pages, head, first, last, XA_MARK_WRITEBACK) !== 0
+    );
   }
 }

@@ -161,6 +161,12 @@ export class Tmpfs implements AddressSpaceOperations {
   invalidateFolio(): void {}
   release(): void {}
   directWrite(): void {}
+  fsync(): boolean {
+    return true;
+  }
+  syncFs(): boolean {
+    return true;
+  }
   directWriteBegin(): boolean {
     return true;
   }

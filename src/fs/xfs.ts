@@ -86,30 +86,48 @@ export class Xfs extends IomapFs {
     return Math.max(0, aligned - end);
   }
 
-  /** @kernel fs/iomap/buffered-io.c iomap_zero_range (6.18) */
+  /**
+   * What is on the device is zeroed through the cache; holes and unwritten blocks are zeros already, but what is dirty over
+   * them is not: it is written first, once, so that its blocks count as written.
+   * @kernel fs/iomap/buffered-io.c iomap_zero_range (6.18)
+   */
   protected zeroRange(m: Machine, mapping: MappingId, from: number, to: number): boolean {
     const block = this.blockSize(m, mapping);
-    const { extents } = this.inode(mapping);
+    const inode = this.inode(mapping);
+    const { extents } = inode;
     const eof = Math.ceil((m.spaces.size[mapping] as number) / block);
-    for (let b = Math.floor(from / block); b * block < to; ) {
-      const e = extents.at(b);
-      const end = Math.min(e === undefined ? extents.nextStart(b) : e.end, Math.ceil(to / block));
-      if (e !== undefined && e.state === DELALLOC && b >= eof) this.place(extents, e.start, e.end);
-      else if (e !== undefined) {
-        const part = e.state === DELALLOC ? Math.min(end, eof) : end;
-        const start = Math.max(from, b * block);
-        const dirty = e.state === UNWRITTEN && start % block !== 0 && this.cachedDirty(m, mapping, start);
-        if (e.state !== UNWRITTEN || dirty) {
-          const stop = Math.min(to, (dirty ? b + 1 : part) * block);
-          if (!this.zeroIter(m, mapping, start, stop)) return false;
-        }
-        if (part < end) {
-          b = part;
-          continue;
-        }
+    let z = inode.zeroing;
+    if (z === null || z.from !== from || z.to !== to) {
+      z = { from, to, pos: from, flush: false };
+      inode.zeroing = z;
+      const edge = Math.min(to, Math.ceil(from / block) * block);
+      if (edge > from && this.needsWriteback(m, mapping, from, edge)) {
+        if (!this.zeroIter(m, mapping, from, edge)) return false;
+        z.pos = edge;
       }
-      b = end;
+      z.flush = z.pos < to && this.needsWriteback(m, mapping, z.pos, to);
     }
+    const page = m.config.pageSize;
+    while (z.pos < to) {
+      const b = Math.floor(z.pos / block);
+      const e = extents.at(b);
+      if (e !== undefined && e.state === DELALLOC && b >= eof) {
+        this.place(extents, e.start, e.end);
+        continue;
+      }
+      const end = Math.min(to, (e === undefined ? extents.nextStart(b) : e.end) * block);
+      if (e === undefined || e.state === UNWRITTEN) {
+        if (z.flush) {
+          if (!filemapWriteAndWaitRange(m, mapping, Math.floor(z.pos / page), Math.floor((to - 1) / page))) return false;
+          z.flush = false;
+        } else z.pos = end;
+        continue;
+      }
+      const stop = e.state === DELALLOC ? Math.min(end, eof * block) : end;
+      if (!this.zeroIter(m, mapping, z.pos, stop)) return false;
+      z.pos = stop;
+    }
+    inode.zeroing = null;
     return true;
   }
 
@@ -145,12 +163,10 @@ export class Xfs extends IomapFs {
           : size;
       if (size > old) {
         if (!this.zeroRange(m, mapping, old, size)) return false;
-        spaces.size[mapping] = size;
-      } else {
-        if (!this.truncatePage(m, mapping, size)) return false;
-        spaces.size[mapping] = size;
-        if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
-      }
+      } else if (!this.truncatePage(m, mapping, size)) return false;
+      spaces.size[mapping] = size;
+      // Upwards too: a folio that reaches past the old end may be cut now.
+      if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
       inode.resizing = size;
       inode.shrinks = size <= old;
     }

@@ -16,9 +16,6 @@ const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
 const WRITE_NS_PER_BYTE = 0.5;
 
-/** @kernel mm/vmscan.c reclaim_throttle (6.18) */
-const THROTTLE_NS = 100e6;
-
 /** Pages written that wake a reclaimer. @kernel mm/vmscan.c __acct_reclaim_writeback (6.18) */
 const THROTTLE_PAGES = 32;
 
@@ -113,16 +110,6 @@ export class Device implements Io {
       this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
       this.answer();
     }
-    return true;
-  }
-
-  /** Reclaim waits: for a folio, or (0) for the next request to end, a tenth of a second at most. */
-  wait(folio: FolioId): boolean {
-    if (folio !== 0) return this.waitFor(folio);
-    const next = this.queue[this.head];
-    if (next === undefined) return false;
-    this.m.now = Math.max(this.m.now, Math.min(next.ends, this.m.now + THROTTLE_NS));
-    this.poll();
     return true;
   }
 

@@ -14,7 +14,7 @@ import type { Machine, Tracer } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
 import { folioFlags } from '../mm/mm_types.ts';
-import { filemapWriteAndWaitRange, ksysSync, vfsFsync } from '../mm/page_writeback.ts';
+import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
 import { kiocbInvalidatePages } from '../mm/truncate.ts';
 import {
@@ -315,7 +315,8 @@ export class Replay implements Tracer {
       case OP.pwrite:
         return this.write(h, offset, length, false);
       case OP.sync:
-        return this.wait(() => ksysSync(m));
+        this.wait(() => ksysSync(m));
+        return this.wait(() => fs.syncFs(m));
       case OP.lseek:
       case OP.fsync:
       case OP.fadvise:
@@ -335,7 +336,7 @@ export class Replay implements Tracer {
         m.files.pos[file] = offset;
         return;
       case OP.fsync:
-        return this.wait(() => vfsFsync(m, mapping));
+        return this.wait(() => fs.fsync(m, mapping));
       case OP.fadvise:
         return genericFadvise(m, file, offset, length, FADVICE[e.arg[i] as number] as Fadvice);
       case OP.readahead:

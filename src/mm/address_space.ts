@@ -78,8 +78,12 @@ export interface AddressSpaceOperations {
   invalidateFolio(m: Machine, folio: FolioId, from: number, length: number): void;
   /** Gives up private data; false when it cannot. */
   releaseFolio(m: Machine, folio: FolioId): boolean;
-  /** ftruncate(2). */
+  /** ftruncate(2). What may wait (this and the next four) returns false when it must be called again. */
   setSize(m: Machine, mapping: MappingId, size: number): boolean;
+  /** fsync(2). */
+  fsync(m: Machine, mapping: MappingId): boolean;
+  /** What sync(2) does for the file system beside writing every file. */
+  syncFs(m: Machine): boolean;
   /** fallocate(2) with PUNCH_HOLE and KEEP_SIZE. */
   punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
   /** fallocate(2), mode 0. */

@@ -38,11 +38,6 @@ export interface Io {
   /** Write bytes of folios that are under write-back; answer with `endWrite`. */
   write(mapping: MappingId, offset: number, length: number): void;
   /**
-   * Reclaim would sleep until this folio is no longer under write-back (0: until any I/O has ended). A face that can let
-   * time pass does so and returns true; one that cannot, or has nothing in flight, returns false, and reclaim passes by.
-   */
-  wait(folio: FolioId): boolean;
-  /**
    * Reclaim for a group sleeps until write-back of this folio has ended, or (0) of 32 pages or all there is. False, or no such
    * method: time cannot pass while the engine works, and reclaim does without.
    */
