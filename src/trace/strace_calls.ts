@@ -19,6 +19,9 @@ import type { World } from './strace_world.ts';
 
 type Handler = (w: World, p: Process, c: Call, pid: number) => void;
 
+/** Addresses of programs lie below this with four levels of page tables, and most with five; numbers are exact up to it. */
+const ADDRESS_MAX = 2 ** 53;
+
 /** The argument's offset, or null for `NULL` and -1: at the position. */
 const offsetOr = (value: number): number | null => (value >= 0 ? value : null);
 
@@ -68,6 +71,7 @@ function range(w: World, p: Process, c: Call, op: number, at: number, arg = 0): 
     w.script.skip(`${c.name} not understood`);
     return;
   }
+  if ((op === OP.fallocate || op === OP.punch) && !w.may(d, OPEN_WRITE)) return;
   const handle = w.script.handleOf(d);
   if (handle < 0) return;
   // To the end, said with a very large length.
@@ -156,7 +160,7 @@ const lseek: Handler = (w, p, c) => {
 const ftruncate: Handler = (w, p, c) => {
   const d = w.description(p, c.args[0], c.name);
   const bytes = number(c.args[1]);
-  if (d === null || d.file === null || d.what !== '') return;
+  if (d === null || d.file === null || d.what !== '' || !w.may(d, OPEN_WRITE)) return;
   if (!(bytes >= 0 && bytes <= BYTES_MAX)) {
     w.script.skip('beyond 8 TiB');
     return;
@@ -204,7 +208,8 @@ function protection(text: string): number {
 const mmap: Handler = (w, p, c) => {
   const [, bytes, prot = '', flags = '', fd, offset] = c.args;
   const length = number(bytes);
-  if (!(length > 0 && length <= BYTES_MAX && c.result > 0)) {
+  const place = pages(c.result, length);
+  if (place[1] === 0 || place[0] !== c.result || length > BYTES_MAX) {
     w.script.skip('mmap not understood');
     return;
   }
@@ -218,19 +223,21 @@ const mmap: Handler = (w, p, c) => {
   w.script.emit(OP.madvise, made.mapping.number, 0, length, MADVICE.indexOf(advice));
 };
 
+/** The pages that an address and a length among the arguments mean: [start, end), or nothing at all. */
+function pages(start: number, length: number): readonly [number, number] {
+  const end = Math.ceil((start + length) / PAGE) * PAGE;
+  return start >= 0 && length > 0 && end <= ADDRESS_MAX ? [Math.floor(start / PAGE) * PAGE, end] : [0, 0];
+}
+
 /** Calls `use` with each part of a mapping that an address range covers. */
 function eachPart(p: Process, c: Call, use: (mapping: number, offset: number, length: number) => void): void {
-  const start = number(c.args[0]);
-  const length = number(c.args[1]);
-  if (!(start >= 0 && length > 0)) return;
-  for (const s of p.memory.within(start, start + Math.ceil(length / PAGE) * PAGE)) {
+  for (const s of p.memory.within(...pages(number(c.args[0]), number(c.args[1])))) {
     if (s.owned) use(s.mapping.number, s.offset, s.end - s.start);
   }
 }
 
 const munmap: Handler = (w, p, c) => {
-  const start = number(c.args[0]);
-  w.dropped(p.memory.remove(start, start + Math.ceil(number(c.args[1]) / PAGE) * PAGE));
+  w.dropped(p.memory.remove(...pages(number(c.args[0]), number(c.args[1]))));
 };
 
 const madvise: Handler = (w, p, c) => {
@@ -253,9 +260,8 @@ const mlock: Handler = (w, p, c) => {
 
 const mremap: Handler = (w, p, c) => {
   eachPart(p, c, () => w.script.skip('mremap'));
-  const start = number(c.args[0]);
-  w.dropped(p.memory.remove(start, start + Math.ceil(number(c.args[1]) / PAGE) * PAGE));
-  w.dropped(p.memory.remove(c.result, c.result + Math.ceil(number(c.args[2]) / PAGE) * PAGE));
+  w.dropped(p.memory.remove(...pages(number(c.args[0]), number(c.args[1]))));
+  w.dropped(p.memory.remove(...pages(c.result, number(c.args[2]))));
 };
 
 const fork: Handler = (w, _p, c, pid) => w.forked(pid, c.name === 'vfork' ? 'CLONE_VM' : c.args.join(), c.result);

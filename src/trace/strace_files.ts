@@ -72,6 +72,8 @@ export class TracedFile {
 /** Files by path. A path is a string of bytes, one character each. */
 export class PathTable {
   private readonly files = new Map<string, TracedFile>();
+  /** Every folder that ever had one of the files somewhere below it. */
+  private readonly folders = new Set<string>();
 
   get(path: string): TracedFile | undefined {
     return this.files.get(path);
@@ -84,6 +86,11 @@ export class PathTable {
 
   put(path: string, file: TracedFile): TracedFile {
     this.files.set(path, file);
+    for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1)) {
+      const folder = path.slice(0, end);
+      if (this.folders.has(folder)) break;
+      this.folders.add(folder);
+    }
     return file;
   }
 
@@ -99,27 +106,31 @@ export class PathTable {
   link(from: string, to: string): void {
     const file = this.at(from);
     file.links++;
-    this.files.set(to, file);
+    this.put(to, file);
   }
 
   /** Moves a name, or every name below it when it is a folder's. Gives the file that was there and now has no name. */
   rename(from: string, to: string): TracedFile | null {
     const file = this.files.get(from);
     if (file === undefined) {
-      for (const [path, below] of [...this.files]) {
-        if (!path.startsWith(`${from}/`)) continue;
-        this.files.delete(path);
-        below.path = to + path.slice(from.length);
-        this.files.set(below.path, below);
-      }
+      if (this.folders.has(from)) this.moveFolder(from, to);
       return this.remove(to);
     }
     if (file === this.files.get(to)) return null;
     const gone = this.remove(to);
     this.files.delete(from);
     file.path = to;
-    this.files.set(to, file);
+    this.put(to, file);
     return gone;
+  }
+
+  private moveFolder(from: string, to: string): void {
+    for (const [path, file] of [...this.files]) {
+      if (!path.startsWith(`${from}/`)) continue;
+      this.files.delete(path);
+      file.path = to + path.slice(from.length);
+      this.put(file.path, file);
+    }
   }
 
   exchange(a: string, b: string): void {

@@ -3,7 +3,7 @@
  * is mapped. The calls themselves are in strace_calls.ts, the lines in strace.ts.
  */
 import { posix } from 'node:path';
-import { OP, OPEN_APPEND, OPEN_READ, OPEN_TRUNC, OPEN_WRITE, PROT_WRITE } from './event.ts';
+import { OP, OPEN_APPEND, OPEN_READ, OPEN_TRUNC, OPEN_WRITE, PROT_WRITE, SHARED } from './event.ts';
 import { BYTES_MAX, PAGE } from './ops_shape.ts';
 import { notRegular, PathTable, TracedFile } from './strace_files.ts';
 import { annotation, unescaped } from './strace_line.ts';
@@ -212,6 +212,13 @@ export class World {
     return d;
   }
 
+  /** Whether a description is open for this. Where a log says otherwise, it lacks the call that opened the handle anew. */
+  may(d: Description, bits: number): boolean {
+    if ((d.flags & bits) === bits) return true;
+    this.script.skip('handle not open for what was done');
+    return false;
+  }
+
   // --- reading and writing ---------------------------------------------------------------------------------------------
 
   /** A call has moved `bytes`; `offset` null: at the position. */
@@ -222,7 +229,7 @@ export class World {
       script.skip(`not a regular file: ${d.what}`);
       return;
     }
-    if (!(bytes > 0)) return;
+    if (!(bytes > 0) || !this.may(d, write ? OPEN_WRITE : OPEN_READ)) return;
     const at = write && (d.flags & OPEN_APPEND) !== 0 ? file.size : (offset ?? d.position);
     const end = at + bytes;
     if (!(end <= BYTES_MAX)) {
@@ -248,11 +255,13 @@ export class World {
     const end = address + Math.ceil(length / PAGE) * PAGE;
     this.dropped(p.memory.remove(address, end));
     if (d === null ? !this.anonymous : d.file === null || d.what !== '') return;
-    if (offset + length > BYTES_MAX || offset % PAGE !== 0) return;
+    if (!(offset >= 0 && offset + length <= BYTES_MAX && offset % PAGE === 0)) return;
+    const writes = (protection & SHARED) !== 0 && (protection & PROT_WRITE) !== 0;
+    if (d !== null && !this.may(d, writes ? OPEN_READ | OPEN_WRITE : OPEN_READ)) return;
     const file = d?.file;
     // The size of a file that nobody asked for: a program that maps it knows it.
     if (file && !file.known && !file.changed) file.reaches(offset + length);
-    if (d !== null && (protection & PROT_WRITE) !== 0 && file) file.changed ||= (d.flags & OPEN_WRITE) !== 0;
+    if (file && writes) file.changed = true;
     const mapping = this.script.map(d, offset, length, protection, address);
     if (mapping !== null) p.memory.segments.push({ start: address, end, mapping, offset: 0, owned: true });
   }
