@@ -91,7 +91,7 @@ const ROWS = 4;
 
 /** The root group alone. */
 export function memcgsInit(rules: MemcgRules = KERNEL_RULES): Memcgs {
-  const table = extend(allocate(memcgLayout, ROWS), { rules, nr: 1, flushDueNs: rules.flushPeriodNs });
+  const table = extend(allocate(memcgLayout, ROWS), { rules, nr: 1, flushDueNs: rules.flushPeriodNs / 2 });
   table.max.fill(Number.POSITIVE_INFINITY);
   return table;
 }
@@ -293,13 +293,14 @@ export function memcgChargeNodes(m: Machine): void {
 }
 
 /**
- * Reclaim and refaults do not see the sizes of a group's lists as they are, but as they were at the last flush: every two
- * seconds of virtual time, the first two seconds after the machine was made. A new group's are 0 until then, so that
- * nothing is deactivated and no refault is recent. @kernel mm/memcontrol.c flush_memcg_stats_dwork (6.18)
+ * Reclaim and refaults do not see the sizes of a group's lists as they are, but as they were at the last flush, one every
+ * two seconds. A new group's are 0 until then, so that nothing is deactivated and no refault is recent. When the machine's
+ * life begins between two flushes is chance; half-way is the mean. @kernel mm/memcontrol.c flush_memcg_stats_dwork (6.18)
  */
 function flushStats(m: Machine): void {
   const { memcgs: t, lruvecs: l } = m;
-  t.flushDueNs = (Math.floor(m.now / t.rules.flushPeriodNs) + 1) * t.rules.flushPeriodNs;
+  const period = t.rules.flushPeriodNs;
+  t.flushDueNs = (Math.floor(m.now / period - 0.5) + 1.5) * period;
   l.flushedPages.set(l.pages);
   for (let g = 0; g < t.nr; g++) l.flushedSlab[g] = Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
   l.flushedActivateAnon.set(t.activateAnon.subarray(0, l.rows));
