@@ -65,7 +65,8 @@ export class TracedFile {
   made(): void {
     this.known = true;
     this.fresh = true;
-    this.created = true;
+    // A script has the file already when it stood for another one of this name, which is gone.
+    this.created = this.id === 0;
   }
 }
 
@@ -74,6 +75,8 @@ export class PathTable {
   private readonly files = new Map<string, TracedFile>();
   /** Every folder that ever had one of the files somewhere below it. */
   private readonly folders = new Set<string>();
+  /** Files that are gone, by their last path. A new file there takes the place of the old one, which a script has emptied. */
+  private readonly gone = new Map<string, TracedFile>();
 
   get(path: string): TracedFile | undefined {
     return this.files.get(path);
@@ -92,6 +95,18 @@ export class PathTable {
       this.folders.add(folder);
     }
     return file;
+  }
+
+  /** A new file at `path`. */
+  make(path: string): TracedFile {
+    const file = this.gone.get(path) ?? new TracedFile(path);
+    this.gone.delete(path);
+    file.links = 1;
+    return this.put(path, file);
+  }
+
+  discarded(file: TracedFile): void {
+    this.gone.set(file.path, file);
   }
 
   /** Takes a name away. Gives the file that had it when that was its last name. */
@@ -156,19 +171,27 @@ export function notRegular(path: string): string {
 
 /** Gives plain names, each once, to files that scripts keep in one folder: the last two parts of the path. */
 export class PlainNames {
-  private readonly used = new Set<string>();
+  /** How often each name was asked for. */
+  private readonly used = new Map<string, number>();
 
   nameFor(path: string): string {
     const parts = path.split('/').filter((part) => part !== '');
-    const text = parts.slice(-2).join('_') || 'file';
-    const plain = text
+    const plain = parts
+      .slice(-2)
+      .join('_')
       .replace(/[^A-Za-z0-9._+-]+/g, '_')
       .replace(/^\.+/, '')
       .slice(-100);
     const name = plain === '' ? 'file' : plain;
-    let unique = name;
-    for (let n = 2; this.used.has(unique); n++) unique = `${name}-${n}`;
-    this.used.add(unique);
-    return unique;
+    for (;;) {
+      const times = (this.used.get(name) ?? 0) + 1;
+      this.used.set(name, times);
+      const unique = times === 1 ? name : `${name}-${times}`;
+      if (times === 1) return unique;
+      if (!this.used.has(unique)) {
+        this.used.set(unique, 1);
+        return unique;
+      }
+    }
   }
 }

@@ -161,12 +161,14 @@ export class World {
 
   /** One user less. */
   private left(file: TracedFile): void {
-    if (--file.users === 0 && file.links === 0) this.script.discard(file);
+    if (--file.users === 0) this.nameless(file.links === 0 ? file : null);
   }
 
   /** A file has lost its last name. */
   nameless(file: TracedFile | null): void {
-    if (file !== null && file.users === 0) this.script.discard(file);
+    if (file === null || file.users > 0) return;
+    this.script.discard(file);
+    this.paths.discarded(file);
   }
 
   // --- paths -----------------------------------------------------------------------------------------------------------
@@ -196,11 +198,11 @@ export class World {
     const makes = /\bO_CREAT\b/.test(flags);
     if (makes && /\bO_EXCL\b/.test(flags)) {
       this.nameless(this.paths.remove(plain));
-      this.paths.put(plain, new TracedFile(plain)).made();
+      this.paths.make(plain).made();
     }
     const seen = this.paths.get(plain);
-    const file = seen ?? this.paths.at(plain);
-    if (makes && seen === undefined) file.created = true;
+    const file = seen ?? (makes ? this.paths.make(plain) : this.paths.at(plain));
+    if (makes && seen === undefined) file.created = file.id === 0;
     let open = bits;
     if (/\bO_TRUNC\b/.test(flags)) {
       if (file.size > 0) open |= OPEN_TRUNC;
