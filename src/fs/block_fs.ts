@@ -110,7 +110,38 @@ export abstract class BlockFs implements AddressSpaceOperations {
   }
 
   readFolio(m: Machine, mapping: MappingId, folio: FolioId): void {
-    this.readahead(m, mapping, folioIndex(m.map, folio), folioNrPages(m.map, folio));
+    const row = this.stateOf(m, folio);
+    if (row === 0) this.readahead(m, mapping, folioIndex(m.map, folio), folioNrPages(m.map, folio));
+    else this.readMissing(m, mapping, folio, row);
+  }
+
+  /** Reads the blocks of a folio that are not uptodate: the others may be newer than the device. */
+  private readMissing(m: Machine, mapping: MappingId, folio: FolioId, row: number): void {
+    const block = this.blockSize(m, mapping);
+    const base = (folioIndex(m.map, folio) * m.config.pageSize) / block;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / block);
+    const nr = this.states.rows.nr[row] as number;
+    const { extents } = this.inode(mapping);
+    const wanted = (b: number): boolean =>
+      b < nr && base + b < eof && !this.states.isUptodate(row, b, 1) && extents.at(base + b)?.state === MAPPED;
+    const runs: number[] = [];
+    let pending = 0;
+    for (let b = 0; b < nr; b++) {
+      if (!wanted(b)) continue;
+      const first = b;
+      while (wanted(b + 1)) b++;
+      runs.push(first, b + 1 - first);
+      pending += (b + 1 - first) * block;
+    }
+    if (pending === 0) {
+      this.states.setUptodate(row, 0, nr);
+      folioEndRead(m, folio, true);
+      return;
+    }
+    this.mappingCalls += runs.length / 2;
+    this.states.rows.readPending[row] = pending;
+    for (let r = 0; r < runs.length; r += 2)
+      m.io.read(mapping, (base + (runs[r] as number)) * block, (runs[r + 1] as number) * block, m.ahead);
   }
 
   /** One request for each run of blocks that lie on the device; holes and what is past the end become zeros at once. */

@@ -26,8 +26,7 @@ export type ShmemHuge = 'never' | 'always' | 'within_size' | 'advise';
 
 export class Tmpfs implements AddressSpaceOperations {
   readonly name = 'tmpfs';
-  /** O_DIRECT is accepted and means nothing here. */
-  readonly buffersDirectWrites = true;
+  readonly buffersDirectWrites = false;
   private readonly huge: ShmemHuge;
 
   constructor(huge: ShmemHuge) {

@@ -286,7 +286,8 @@ export class Replay implements Tracer {
     if (mapping === undefined) return this.skip('open of a file that is not declared');
     if ((this.handleFile[h] as number) !== 0) this.close(h);
     this.handleFile[h] = openFile(this.m, mapping, this.freeFiles.pop() ?? 0);
-    this.handleFlags[h] = flags;
+    // tmpfs takes O_DIRECT and means nothing by it.
+    this.handleFlags[h] = this.settings.fs === 'tmpfs' ? flags & ~OPEN_DIRECT : flags;
     if ((flags & OPEN_TRUNC) !== 0) this.wait(() => this.fs.setSize(this.m, mapping, 0));
   }
 

@@ -33,7 +33,7 @@ import {
 } from './mm_types.ts';
 import { folioCancelDirty } from './page_writeback.ts';
 import { PG, PG_large_rmappable } from './page_flags.ts';
-import { folioPut, lruAddSplitFolio, lruvecAddFolio, lruvecDelFolio } from './swap.ts';
+import { folioPut, lruAddSplitFolio } from './swap.ts';
 import { V } from './vmstat.ts';
 
 /** Flags that every piece takes over. @kernel mm/huge_memory.c __split_folio_to_order (6.18) */
@@ -70,7 +70,6 @@ export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset:
   const flags = folioFlags(map, folio);
   const memcg = folioMemcg(map, folio);
   const onLru = (flags & PG.PG_lru) !== 0;
-  if (onLru) lruvecDelFolio(m, folio);
 
   clearCompoundPage(map, folio as number as never, order);
   for (const piece of pieces) {
@@ -88,10 +87,7 @@ export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset:
     folioSetCount(map, f, (1 << piece.order) + 1);
   }
   xaSplit(m.pages, spaces.head, mapping, index, order, pieces);
-  if (onLru) {
-    lruvecAddFolio(m, folio);
-    for (let i = pieces.length - 1; i > 0; i--) lruAddSplitFolio(m, folio, (pieces[i] as Piece).entry as FolioId);
-  }
+  if (onLru) for (const piece of pieces) if (piece.entry !== folio) lruAddSplitFolio(m, folio, piece.entry as FolioId);
   m.vmstat[V.thp_split_page] = (m.vmstat[V.thp_split_page] as number) + (order >= 9 ? 1 : 0);
 
   const end = Math.ceil((spaces.size[mapping] as number) / m.config.pageSize);

@@ -1,0 +1,110 @@
+/**
+ * Walks everything that a machine holds and throws at the first broken invariant. For tests: the cost is that of all memory.
+ *
+ * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L) and the free lists (B):
+ *  F1 an entry of a file's tree is a folio that names that file, at an index that is a multiple of its size;
+ *  F2 its order is at least the file's smallest and at most its largest;
+ *  F3 it holds one reference for each of its pages, one for private data, and one for each batch it waits in; more only
+ *     while the caller says that somebody uses it;
+ *  F4 the DIRTY mark is set exactly when the folio is dirty (not of tmpfs), the WRITEBACK mark when it is under write-back;
+ *  F5 tails point to their head, and the second page knows the order;
+ *  F6 nrpages is the number of pages cached, and all of them together are nr_file_pages; dirty pages are nr_dirty;
+ *  F7 a folio under write-back is uptodate; nothing is locked while nothing is in flight.
+ */
+import { Bug } from '../base/errors.ts';
+import { checkXarray, XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFind, xaGetMark } from '../base/xarray.ts';
+
+import { AS_SWAPBACKED } from './address_space.ts';
+import { type FolioId, PGOFF_MAX, type Pfn } from './ids.ts';
+import type { Machine } from './machine.ts';
+import {
+  folioFlags,
+  folioIndex,
+  folioMapping,
+  folioNextIndex,
+  folioOrder,
+  folioRefCount,
+  folioTest,
+  PAGE_WORDS,
+  pageFolio,
+  W_NR_PAGES,
+} from './mm_types.ts';
+import { checkZones } from './page_alloc_check.ts';
+import { decodeFlags, PG } from './page_flags.ts';
+import { checkLru } from './swap_check.ts';
+import { V } from './vmstat.ts';
+
+/** All invariants. `idle`: nothing is in flight, so that nothing may be locked or under write-back. */
+export function checkMachine(m: Machine, idle: boolean): void {
+  checkXarray(m.pages, m.spaces.head, m.nrSpaces);
+  checkFilemap(m, idle);
+  checkLru(m);
+  checkZones(m);
+}
+
+/** F1 to F7. */
+export function checkFilemap(m: Machine, idle: boolean): void {
+  const { map, spaces, pages } = m;
+  const waiting = batched(m);
+  let cached = 0;
+  let dirty = 0;
+  for (let s = 1; s < m.nrSpaces; s++) {
+    let nr = 0;
+    const swapbacked = ((spaces.flags[s] as number) & AS_SWAPBACKED) !== 0;
+    const head = spaces.head[s] as number;
+    for (let i = 0; ; ) {
+      const f = xaFind(pages, head, i, PGOFF_MAX) as FolioId;
+      if (f === 0) break;
+      const claim = (holds: boolean, rule: string): void => {
+        if (!holds) fail(m, f, rule);
+      };
+      const order = folioOrder(map, f);
+      const index = folioIndex(map, f);
+      claim(folioMapping(map, f) === s && index % (1 << order) === 0 && index >= i, 'F1');
+      claim(order >= (spaces.minOrder[s] as number) && order <= (spaces.maxOrder[s] as number), 'F2');
+      const flags = folioFlags(map, f);
+      const expected = (1 << order) + ((flags & PG.PG_private) !== 0 ? 1 : 0) + (waiting.get(f) ?? 0);
+      claim(folioRefCount(map, f) === expected, 'F3');
+      const isDirty = (flags & PG.PG_dirty) !== 0;
+      if (!swapbacked) {
+        claim(isDirty === xaGetMark(pages, head, index, XA_MARK_DIRTY), 'F4');
+        const writeback = (flags & PG.PG_writeback) !== 0;
+        claim(writeback === xaGetMark(pages, head, index, XA_MARK_WRITEBACK), 'F4');
+        if (isDirty) dirty += 1 << order;
+      }
+      for (let p = 1; p < 1 << order; p++) claim(pageFolio(map, (f + p) as number as Pfn) === f, 'F5');
+      if (order > 0) claim(map[f * PAGE_WORDS + W_NR_PAGES] === 1 << order, 'F5');
+      if (idle) claim(!folioTest(map, f, PG.PG_locked | PG.PG_writeback), 'F7');
+      nr += 1 << order;
+      i = folioNextIndex(map, f);
+    }
+    if (nr !== spaces.nrpages[s]) throw new Bug(`F6 nrpages of file ${s}: ${spaces.nrpages[s]}, and ${nr} are cached`);
+    cached += nr;
+  }
+  if (cached !== m.vmstat[V.nr_file_pages]) throw new Bug(`F6 nr_file_pages: ${m.vmstat[V.nr_file_pages]}, and ${cached} are`);
+  if (dirty !== m.vmstat[V.nr_dirty]) throw new Bug(`F6 nr_dirty: ${m.vmstat[V.nr_dirty]}, and ${dirty} are`);
+}
+
+/** References held by the per-CPU batches, by folio. */
+function batched(m: Machine): Map<number, number> {
+  const { batches } = m;
+  const held = new Map<number, number>();
+  const row = batches.folios.length / batches.count.length;
+  batches.count.forEach((n, batch) => {
+    for (let i = 0; i < n; i++) {
+      const f = batches.folios[batch * row + i] as number;
+      held.set(f, (held.get(f) ?? 0) + 1);
+    }
+  });
+  return held;
+}
+
+/** Throws with the folio in one line. */
+function fail(m: Machine, f: FolioId, rule: string): never {
+  const { map } = m;
+  const flags = decodeFlags(folioFlags(map, f));
+  throw new Bug(
+    `${rule}: folio ${f} order ${folioOrder(map, f)} at ${folioIndex(map, f)} of file ${folioMapping(map, f)}, ` +
+      `count ${folioRefCount(map, f)}, ${flags}`,
+  );
+}
