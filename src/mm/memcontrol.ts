@@ -297,9 +297,10 @@ export function memcgChargeNodes(m: Machine): void {
  * two seconds. A new group's are 0 until then, so that nothing is deactivated and no refault is recent. When the machine's
  * life begins between two flushes is chance; half-way is the mean. @kernel mm/memcontrol.c flush_memcg_stats_dwork (6.18)
  */
-function flushStats(m: Machine): void {
+export function memCgroupFlushStats(m: Machine): void {
   const { memcgs: t, lruvecs: l } = m;
   const period = t.rules.flushPeriodNs;
+  if (period === 0) return;
   t.flushDueNs = (Math.floor(m.now / period - 0.5) + 1.5) * period;
   l.flushedPages.set(l.pages);
   for (let g = 0; g < t.nr; g++) l.flushedSlab[g] = Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
@@ -315,7 +316,7 @@ function flushStats(m: Machine): void {
 export function lruvecPageState(m: Machine, g: number, lru: number): number {
   const t = m.memcgs;
   if (t.rules.flushPeriodNs > 0) {
-    if (m.now >= t.flushDueNs) flushStats(m);
+    if (m.now >= t.flushDueNs) memCgroupFlushStats(m);
     return m.lruvecs.flushedPages[g * NR_LRU_LISTS + lru];
   }
   return g === 0 ? m.vmstat[V.nr_inactive_anon + lru] : m.lruvecs.pages[g * NR_LRU_LISTS + lru];
@@ -325,7 +326,7 @@ export function lruvecPageState(m: Machine, g: number, lru: number): number {
 export function slabPageState(m: Machine, g: number): number {
   const t = m.memcgs;
   if (t.rules.flushPeriodNs > 0) {
-    if (m.now >= t.flushDueNs) flushStats(m);
+    if (m.now >= t.flushDueNs) memCgroupFlushStats(m);
     return m.lruvecs.flushedSlab[g];
   }
   return Math.floor((t.nodes[g] * NODE_CHARGE_BYTES) / m.config.pageSize);
@@ -335,7 +336,7 @@ export function slabPageState(m: Machine, g: number): number {
 export function lruvecActivated(m: Machine, g: number, file: boolean): number {
   const t = m.memcgs;
   if (t.rules.flushPeriodNs > 0) {
-    if (m.now >= t.flushDueNs) flushStats(m);
+    if (m.now >= t.flushDueNs) memCgroupFlushStats(m);
     return file ? m.lruvecs.flushedActivateFile[g] : m.lruvecs.flushedActivateAnon[g];
   }
   if (g === 0) return m.vmstat[file ? V.workingset_activate_file : V.workingset_activate_anon];

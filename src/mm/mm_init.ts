@@ -4,9 +4,9 @@ import { allocate, grow } from '../base/table.ts';
 import { xarray } from '../base/xarray.ts';
 import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
 import { readBatch } from './filemap.ts';
-import { FRAMES_MAX, type FileId, type MappingId, NO_FOLIO } from './ids.ts';
+import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine, MachineConfig } from './machine.ts';
-import { memcgsInit } from './memcontrol.ts';
+import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { PAGE_WORDS } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
@@ -20,7 +20,8 @@ const MAX_XAS_ORDER = 11;
 export function machine(config: MachineConfig): Machine {
   const frames = Math.floor(config.memory / config.pageSize);
   if (frames < 256) throw new QuireError('EINVAL', `memory ${config.memory}: expected at least 256 pages`);
-  if (frames > FRAMES_MAX) throw new QuireError('EINVAL', `memory ${config.memory}: expected at most ${FRAMES_MAX} pages`);
+  if (frames > FRAMES_MAX)
+    throw new QuireError('EINVAL', `memory ${config.memory}: expected at most ${FRAMES_MAX} pages`);
   const zones = zonesInit(frames, config.pageSize, config.thp);
   const m: Machine = {
     config,
@@ -35,8 +36,8 @@ export function machine(config: MachineConfig): Machine {
     map: new Int32Array(frames * PAGE_WORDS),
     zones,
     lruvecs: lruvecsInit(4),
-    batches: batchesInit(),
-    memcgs: memcgsInit(),
+    batches: batchesInit(config.release.folioBatch),
+    memcgs: memcgsInit({ ...KERNEL_RULES, chargeBatch: config.release.memcgChargeBatch }),
     pages: xarray(),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),

@@ -83,6 +83,10 @@ export interface Laws {
   readonly reclaimWritesFiles: boolean;
   /** Reclaim of a version 1 group that meets only unqueued dirty folios waits for write-back. */
   readonly memcgDirtyThrottle: boolean;
+  /** Pages that a charge to a memory group takes at a time, and most pages of the CPU's stock. */
+  readonly memcgChargeBatch: 32 | 64;
+  /** When the statistics by which reclaim and refaults judge a group are brought up to date: at each reclaim too, or every two seconds alone. */
+  readonly memcgStatsFlush: 'reclaim' | 'periodic';
   /** What tips the balance of file and anonymous memory: pages written out; I/O and folios kept; the same, decaying a round. */
   readonly lruCost: 'pageout' | 'io-and-rotation' | 'counters';
   /** An allocation that takes from another migrate type: one routine, or whole blocks first and single ones after. */
@@ -245,6 +249,18 @@ export const history: History = {
   memcgDirtyThrottle: [
     read('5.15', false, 'mm/vmscan.c shrink_inactive_list (5.15.100)'),
     read('6.1', true, 'mm/vmscan.c shrink_inactive_list (6.1.192 to 6.18.35)'),
+  ],
+  memcgChargeBatch: [
+    read('5.15', 32, 'include/linux/memcontrol.h MEMCG_CHARGE_BATCH (5.15.100, 5.19.0)'),
+    read('6.1', 64, 'include/linux/memcontrol.h MEMCG_CHARGE_BATCH (6.6.63, 6.18.35; mainline 6.1)'),
+  ],
+  memcgStatsFlush: [
+    read('5.15', 'reclaim', 'mm/vmscan.c shrink_node, prepare_scan_control (5.15.100, 5.19.0, 6.6.63)'),
+    literature(
+      '6.12',
+      'periodic',
+      '"memcg: use ratelimited stats flush in the reclaim" (Butt, 2024-08-13); so in 6.18.35',
+    ),
   ],
   lruCost: [
     read('5.15', 'pageout', 'mm/swap.c lru_note_cost (5.15.100, 6.1.192)'),

@@ -163,7 +163,7 @@ export function shrinkInactiveList(m: Machine, sc: ScanControl, memcg: MemcgId, 
   lruNoteCost(m, memcg, file, 0, taken - reclaimed);
   if (sc.unqueuedDirty - unqueued === taken) {
     wakeupFlusherThreads(m);
-    if (sc.target !== 0) m.io.waitWriteback?.(NO_FOLIO);
+    if (sc.target !== 0 && m.release.memcgDirtyThrottle) m.io.waitWriteback?.(NO_FOLIO);
   }
   sc.taken += taken;
   if (file) sc.fileTaken += taken;

@@ -8,7 +8,7 @@
 import { compactionSuitable } from './compaction.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { lruvecActivated, lruvecPageState } from './memcontrol.ts';
+import { lruvecActivated, lruvecPageState, memCgroupFlushStats } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
 import { highWmarkPages, minWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from './swap.ts';
@@ -44,6 +44,7 @@ export const listIsLow = (m: Machine, g: number, inactive: number): boolean =>
 export function prepareScanControl(m: Machine, sc: ScanControl): void {
   const { lruvecs: t, vmstat, zones } = m;
   const g = sc.target;
+  if (m.release.memcgStatsFlush === 'reclaim') memCgroupFlushStats(m);
   sc.anonCost = t.anonCost[g];
   sc.fileCost = t.fileCost[g];
   if (sc.forceDeactivate) sc.mayDeactivate = DEACTIVATE_ANON | DEACTIVATE_FILE;

@@ -104,7 +104,7 @@ export function workingsetRefault(m: Machine, f: FolioId, value: number, age: nu
  * halved when their sum passes a quarter of its pages. @kernel mm/swap.c lru_note_cost_unlock_irq (6.18)
  */
 export function lruNoteCost(m: Machine, memcg: MemcgId, file: boolean, nrIo: number, nrRotated: number): void {
-  const cost = nrIo * SWAP_CLUSTER_MAX + nrRotated;
+  const cost = m.release.lruCost === 'pageout' ? nrIo : nrIo * SWAP_CLUSTER_MAX + nrRotated;
   if (cost === 0) return;
   const { anonCost, fileCost } = m.lruvecs;
   for (let g = memcg as number; ; g = 0) {

@@ -179,6 +179,19 @@ test('reclaim sees sizes as of the last flush, one every two seconds', () => {
   expect(m.memcgs.flushDueNs).toBe(101e9);
 });
 
+test('up to 6.6 each reclaim flushes: a stale active list is seen; later it is not before the clock has run', () => {
+  const deactivated = (kernel: string): number => {
+    const w = world({ kernel, limit: 1000, rules: noKernel });
+    for (let n = 0; n < 2; n++) for (let i = 0; i < 800; i++) access(w, i);
+    for (let i = 1000; i < 3000; i++) access(w, i);
+    checkLru(w.m);
+    return w.m.vmstat[V.pgdeactivate] as number;
+  };
+  expect(deactivated('6.6')).toBeGreaterThan(300);
+  expect(deactivated('6.12')).toBe(0);
+  expect(deactivated('6.18')).toBe(0);
+});
+
 test('memory.stat, in the kernel’s words', () => {
   const w = world({ limit: 40 });
   for (let i = 0; i < 40; i++) add(w, i);

@@ -23,6 +23,7 @@ export interface World {
 }
 
 export interface WorldConfig {
+  readonly kernel?: string;
   readonly memory?: number;
   readonly batch?: number;
   readonly rules?: MemcgRules;
@@ -33,7 +34,7 @@ export interface WorldConfig {
 /** Exact to the page unless asked otherwise: no batches, no stock, no kernel memory. */
 export function world(config: WorldConfig = {}): World {
   const m = machine({
-    release: release('6.18'),
+    release: release(config.kernel ?? '6.18'),
     pageSize: 4096,
     memory: config.memory ?? 2 ** 26,
     thp: true,
