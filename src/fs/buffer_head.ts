@@ -181,7 +181,10 @@ export abstract class BufferHeadFs extends BlockFs {
     if (from >= to || (!mapped && this.holeEdges === 'skipped')) return true;
     const page = m.config.pageSize;
     const folio = filemapGetOrCreate(m, mapping, Math.floor(from / page), this.fgp, 0);
-    if (folio <= 0) return folio === 0;
+    if (folio <= 0) {
+      if (folio === 0) m.wait = folio;
+      return false;
+    }
     if (this.holeEdges === 'looked-up') folioMarkAccessed(m, folio);
     const hole = !mapped && this.holeEdges === 'looked-up';
     if (hole) this.attachState(m, mapping, folio);

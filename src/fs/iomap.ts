@@ -125,7 +125,10 @@ export abstract class IomapFs extends BlockFs {
     while (pos < to) {
       const hint = m.release.iomapWrite === 'length' ? fgfSetOrder(m, to - pos) : 0;
       const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), FGP_STABLE, hint);
-      if (folio <= 0) return folio === NO_FOLIO;
+      if (folio <= 0) {
+        if (folio === NO_FOLIO) m.wait = NO_FOLIO;
+        return false;
+      }
       const start = folioIndex(map, folio) * page;
       const end = Math.min(to, folioNextIndex(map, folio) * page);
       if (!this.folioWriteBegin(m, mapping, folio, pos, end)) {

@@ -139,16 +139,29 @@ export class Tmpfs implements AddressSpaceOperations {
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
     const page = m.config.pageSize;
     const end = Math.ceil((offset + length) / page);
+    const added: FolioId[] = [];
     for (let i = Math.floor(offset / page); i < end; ) {
       const found = filemapGetFolio(m, mapping, i);
       const folio = this.getFolio(m, mapping, i, offset + length, page);
-      if (folio === 0) return true;
+      if (folio === 0) return this.undo(m, mapping, added);
+      if (found === 0) added.push(folio);
       // New ones are not uptodate before they are written or allocated a second time.
       if (found !== 0) folioSet(m.map, folio, PG.PG_uptodate);
       i = folioIndex(m.map, folio) + folioNrPages(m.map, folio);
     }
     if (offset + length > (m.spaces.size[mapping] as number)) m.spaces.size[mapping] = offset + length;
     return true;
+  }
+
+  /** A failed fallocate takes back what it added. @kernel mm/shmem.c shmem_undo_range (6.18) */
+  private undo(m: Machine, mapping: MappingId, added: readonly FolioId[]): boolean {
+    const page = m.config.pageSize;
+    for (const folio of added) {
+      const from = folioIndex(m.map, folio) * page;
+      truncateInodePagesRange(m, mapping, from, from + folioNrPages(m.map, folio) * page);
+    }
+    m.wait = NO_FOLIO;
+    return false;
   }
 
   // The cache is the store: nothing is read in or written back.

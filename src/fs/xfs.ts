@@ -134,10 +134,20 @@ export class Xfs extends IomapFs {
   /** A delayed allocation gets its place as a whole; only what is written counts as written. @kernel fs/xfs/libxfs/xfs_bmap.c xfs_bmapi_convert_delalloc (6.12) */
   protected override allocateBlocks(_m: Machine, mapping: MappingId, first: number, end: number): void {
     const { extents } = this.inode(mapping);
-    const e = extents.at(first);
-    if (e !== undefined && e.state === MAPPED && e.end >= end) return;
-    if (e !== undefined && e.state === DELALLOC) this.place(extents, e.start, e.end);
+    if (extents.covers(first, end, MAPPED)) return;
+    this.allocate(extents, first, end);
     extents.convert(first, end, UNWRITTEN, MAPPED);
+  }
+
+  /** Gives what has no place in [first, end) one: holes, and delayed allocations as a whole. */
+  private allocate(extents: Extents, first: number, end: number): void {
+    for (let b = first; b < end; ) {
+      const e = extents.at(b);
+      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
+      if (e === undefined) this.place(extents, b, stop);
+      else if (e.state === DELALLOC) this.place(extents, e.start, e.end);
+      b = stop;
+    }
   }
 
   /** Allocates [start, end) as unwritten. */
@@ -217,13 +227,7 @@ export class Xfs extends IomapFs {
     const { extents } = this.inode(mapping);
     const first = Math.floor(offset / block);
     const end = Math.ceil((offset + length) / block);
-    for (let b = first; b < end; ) {
-      const e = extents.at(b);
-      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined) this.place(extents, b, stop);
-      else if (e.state === DELALLOC) this.place(extents, e.start, e.end);
-      b = stop;
-    }
+    this.allocate(extents, first, end);
     extents.convert(first, end, UNWRITTEN, MAPPED);
     const size = Math.max(m.spaces.size[mapping] as number, offset + length);
     m.spaces.size[mapping] = size;

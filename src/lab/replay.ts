@@ -9,7 +9,7 @@ import { mount } from '../fs/mount.ts';
 import { type AddressSpaceOperations, FMODE_RANDOM } from '../mm/address_space.ts';
 import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { kiocb, type Kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
-import { type FileId, type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine, Tracer } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
@@ -237,9 +237,15 @@ export class Replay implements Tracer {
 
   /** Repeats a call until it has done its work. */
   private wait(call: () => boolean): void {
+    this.m.wait = NO_FOLIO;
     while (!call()) {
+      if (this.m.wait === NO_FOLIO) {
+        this.outOfMemory++;
+        return;
+      }
       if (!this.device.waitFor(this.m.wait))
         throw new QuireError('EIO', 'an operation waits for a folio that nothing frees');
+      this.m.wait = NO_FOLIO;
     }
   }
 

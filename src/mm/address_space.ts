@@ -78,7 +78,8 @@ export interface AddressSpaceOperations {
   invalidateFolio(m: Machine, folio: FolioId, from: number, length: number): void;
   /** Gives up private data; false when it cannot. */
   releaseFolio(m: Machine, folio: FolioId): boolean;
-  /** ftruncate(2). What may wait (this and the next four) returns false when it must be called again. */
+  /** ftruncate(2). What may wait (this and the next four) returns false when it must be called again, or, with
+   * Machine.wait zero, when there is no memory. */
   setSize(m: Machine, mapping: MappingId, size: number): boolean;
   /** fsync(2). */
   fsync(m: Machine, mapping: MappingId): boolean;

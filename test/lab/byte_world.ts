@@ -108,6 +108,8 @@ export class ByteWorld implements Io {
   read(mapping: MappingId, offset: number, length: number, ahead: boolean): void {
     const c = this.of(mapping);
     c.cache.set(c.disk.subarray(offset, offset + length), offset);
+    // Past the end of the file a page holds zeros, whatever is left there on the device.
+    c.cache.fill(0, Math.max(offset, c.size), Math.max(c.size, offset + length));
     this.r.device.read(mapping, offset, length, ahead);
   }
   write(mapping: MappingId, offset: number, length: number): void {
@@ -185,8 +187,11 @@ export class ByteWorld implements Io {
         return;
       }
       case 'fallocate':
-        this.call(OP.fallocate, f, { offset: x, length: y });
-        c.size = Math.max(c.size, x + y);
+        {
+          const lacking = this.r.outOfMemory;
+          this.call(OP.fallocate, f, { offset: x, length: y });
+          if (this.r.outOfMemory === lacking) c.size = Math.max(c.size, x + y);
+        }
         return;
       case 'fsync':
         this.call(OP.fsync, f);
@@ -208,6 +213,7 @@ export class ByteWorld implements Io {
     const c = this.files[f - 1] as Contents;
     const value = (this.version = (this.version % 250) + 1);
     const before = this.r.writtenBytes;
+    if (from > c.size) this.zeroCached(c, c.size, from);
     this.writing = { file: f, from, to: from + length, value };
     this.call(OP.pwrite, handle, { offset: from, length });
     this.writing = null;
@@ -217,7 +223,7 @@ export class ByteWorld implements Io {
     if (through) c.disk.fill(value, from, to);
     for (let p = Math.floor(from / PAGE); p * PAGE < to; p++)
       if (c.cached[p] === 1) c.cache.fill(value, Math.max(from, p * PAGE), Math.min(to, (p + 1) * PAGE));
-    c.size = Math.max(c.size, to);
+    if (to > from) c.size = Math.max(c.size, to);
   }
 
   private zeroCached(c: Contents, from: number, to: number): void {
