@@ -1,0 +1,88 @@
+/** A small machine with one file, for tests that read and write it. */
+import { Device } from '../../src/lab/device.ts';
+import { mount } from '../../src/fs/mount.ts';
+import { filemapRead, kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
+import { type FileId, type MappingId, NO_FOLIO } from '../../src/mm/ids.ts';
+import type { Machine } from '../../src/mm/machine.ts';
+import { inodeInit, machine, openFile } from '../../src/mm/mm_init.ts';
+import { release } from '../../src/mm/release.ts';
+
+export interface FileWorld {
+  readonly m: Machine;
+  readonly device: Device;
+  readonly mapping: MappingId;
+  readonly file: FileId;
+  read(pos: number, length: number): void;
+  write(pos: number, length: number): void;
+}
+
+/** Sizes in bytes, windows in pages. */
+export function fileWorld(c: {
+  kernel?: string;
+  fs?: string;
+  size: number;
+  minOrder?: number;
+  maxOrder?: number;
+  raPages: number;
+  ioPages: number;
+}): FileWorld {
+  const m = machine({
+    release: release(c.kernel ?? '6.18'),
+    pageSize: 4096,
+    memory: 2 ** 30,
+    thp: true,
+    swappiness: 60,
+    dirtyRatio: 20,
+    dirtyBackgroundRatio: 10,
+  });
+  const device = new Device(m);
+  m.io = device;
+  const ops = mount(c.fs ?? 'xfs', 'never');
+  const minOrder = c.minOrder ?? 0;
+  const mapping = inodeInit(m, {
+    ops,
+    size: c.size,
+    minOrder,
+    maxOrder: c.maxOrder ?? 9,
+    blkbits: 12 + minOrder,
+    raPages: c.raPages,
+    ioPages: c.ioPages,
+  });
+  const file = openFile(m, mapping, 0);
+  return {
+    m,
+    device,
+    mapping,
+    file,
+    read(pos, length) {
+      device.drain();
+      const k = kiocb(file, pos, length);
+      while (filemapRead(m, k) === READ_WAIT) device.waitFor(m.wait);
+    },
+    write(pos, length) {
+      device.drain();
+      for (let at = pos; at < pos + length; ) {
+        m.wait = NO_FOLIO;
+        at += ops.write(m, file, at, pos + length - at);
+        if (m.wait !== NO_FOLIO) device.waitFor(m.wait);
+      }
+    },
+  };
+}
+
+/** What the page cache does, in the words of golden/linux-6.18/vectors.jsonl. */
+export type TraceEvent = [string, ...number[]];
+
+/** Collects a machine's events from now on. */
+export function collect(m: Machine): TraceEvent[] {
+  const events: TraceEvent[] = [];
+  m.tracer = {
+    addToPageCache: (_m, index, order) => events.push(['+', index, order]),
+    deleteFromPageCache: () => {},
+    syncRa: (_m, index, req) => events.push(['S', index, req]),
+    asyncRa: (_m, index, req) => events.push(['A', index, req]),
+    raOrder: (_m, index, order, size, ahead) => events.push(['O', index, order, size, ahead]),
+    raUnbounded: (_m, index, nr, lookahead) => events.push(['U', index, nr, lookahead]),
+  };
+  return events;
+}
