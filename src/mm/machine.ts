@@ -38,7 +38,7 @@ export interface Io {
   /** Write bytes of folios that are under write-back; answer with `endWrite`. */
   write(mapping: MappingId, offset: number, length: number): void;
   /**
-   * Reclaim for a group sleeps until write-back of this folio has ended, or (0) of 32 pages or all there is. False, or no such
+   * Reclaim sleeps until write-back of this folio has ended, or (0) of 32 pages or all there is. False, or no such
    * method: time cannot pass while the engine works, and reclaim does without.
    */
   waitWriteback?(folio: FolioId): boolean;

@@ -66,6 +66,8 @@ export interface NodeState {
   /** PGDAT_DIRTY and PGDAT_WRITEBACK: kswapd met nothing but such folios. */
   dirty: boolean;
   writeback: boolean;
+  /** LRUVEC_NODE_CONGESTED: it met nothing but folios that it had marked before. */
+  congested: boolean;
   /** kswapd: asked for, at which order, up to which zone, and runs without result. */
   kswapdWoken: boolean;
   kswapdOrder: number;
@@ -94,6 +96,7 @@ export const lruvecsInit = (rows: number): Lruvecs =>
       swapPages: 0,
       dirty: false,
       writeback: false,
+      congested: false,
       kswapdWoken: false,
       kswapdOrder: 0,
       kswapdZone: 0,

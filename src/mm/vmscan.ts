@@ -12,7 +12,7 @@
  */
 import { compactionSuitable, wakeupKcompactd } from './compaction.ts';
 import { GFP_KERNEL } from './gfp.ts';
-import type { MemcgId } from './ids.ts';
+import { type MemcgId, NO_FOLIO } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecActivated } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
@@ -93,6 +93,8 @@ function doTryToFreePages(m: Machine, sc: ScanControl): number {
       if (sc.target === 0 && sc.order > PAGE_ALLOC_COSTLY_ORDER && m.config.thp && compactionReady(m, sc))
         sc.compactionReady = true;
       else shrinkNode(m, sc);
+      // Nearly everything has been tried for nothing: what is being written may be all there is to win.
+      if (sc.target === 0 && sc.priority === 1 && sc.nrReclaimed === 0) m.io.waitWriteback?.(NO_FOLIO);
       if (sc.nrReclaimed >= sc.nrToReclaim || sc.compactionReady) break;
     } while (--sc.priority >= 0);
     snapshotRefaults(m, sc.target);
@@ -175,6 +177,7 @@ export function kswapd(m: Machine): void {
     while (!pgdatBalanced(m, left, highest) && node.kswapdFailures < MAX_RECLAIM_RETRIES);
     node.dirty = false;
     node.writeback = false;
+    node.congested = false;
     if (order > 0) wakeupKcompactd(m, order, highest);
   } finally {
     m.zones.memalloc = false;

@@ -6,7 +6,7 @@
  * scanned by their share of the priority, in rounds of 32 pages a list.
  */
 import { compactionSuitable } from './compaction.ts';
-import type { MemcgId } from './ids.ts';
+import { type MemcgId, NO_FOLIO } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecActivated, lruvecPageState, memCgroupFlushStats } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
@@ -206,7 +206,10 @@ export function shrinkNode(m: Machine, sc: ScanControl): void {
     if (sc.kswapd) {
       if (sc.writeback > 0 && sc.writeback === sc.taken) node.writeback = true;
       if (sc.unqueuedDirty > 0 && sc.unqueuedDirty === sc.fileTaken) node.dirty = true;
+      if (sc.immediate > 0) m.io.waitWriteback?.(NO_FOLIO);
+      if (sc.dirty > 0 && sc.dirty === sc.congested) node.congested = true;
     }
+    if (!sc.kswapd && sc.target === 0 && node.congested) m.io.waitWriteback?.(NO_FOLIO);
     if (!shouldContinueReclaim(m, sc, reclaimed)) break;
   }
   if (reclaimable) node.kswapdFailures = 0;

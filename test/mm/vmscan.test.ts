@@ -273,7 +273,36 @@ describe('folio by folio', () => {
   });
 });
 
+test('a group full of dirty pages goes on when reclaim can wait for write-back, and runs out of memory when it cannot', () => {
+  const fill = (waits: boolean): World => {
+    const w = world({ limit: 100, slow: true });
+    if (!waits) delete w.m.io.waitWriteback;
+    for (let i = 0; i < 300; i++) {
+      const f = add(w, i);
+      if (f !== 0) dirty(w, f);
+    }
+    checkLru(w.m);
+    return w;
+  };
+  const patient = fill(true).m;
+  expect([patient.memcgs.oom[1], patient.memcgs.pgpgin[1]]).toEqual([0, 300]);
+  const hasty = fill(false).m;
+  expect(hasty.memcgs.oom[1]).toBeGreaterThan(0);
+  expect(hasty.memcgs.pgpgin[1]).toBeLessThan(300);
+});
+
 describe('the whole machine', () => {
+  test('a writer that is faster than its device waits in reclaim instead of running out of memory', () => {
+    const w = world({ memory: 2 ** 24, slow: true });
+    for (let i = 0; i < 2 ** 13; i++) {
+      const f = add(w, i);
+      expect(f).not.toBe(0);
+      dirty(w, f);
+    }
+    expect(w.m.vmstat[V.oom_kill]).toBe(0);
+    checkLru(w.m);
+  });
+
   test('kswapd brings a zone from below its low mark to its high one', () => {
     const w = world({ memory: 2 ** 26 });
     const { zones } = w.m;

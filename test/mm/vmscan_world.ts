@@ -1,7 +1,16 @@
 /** A small machine with one file whose pages come and go by hand: no readahead, no device. */
 
 import type { AddressSpaceOperations } from '../../src/mm/address_space.ts';
-import { EEXIST, ENOMEM, filemapAddFolio, filemapGetFolio, folioUnlock, MAPPING_GFP } from '../../src/mm/filemap.ts';
+import {
+  EEXIST,
+  ENOMEM,
+  filemapAddFolio,
+  filemapGetFolio,
+  folioEndWriteback,
+  folioStartWriteback,
+  folioUnlock,
+  MAPPING_GFP,
+} from '../../src/mm/filemap.ts';
 import { type FolioId, type MappingId, NO_FOLIO } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { EXACT_RULES, type MemcgRules, memcgCreate, memcgsInit } from '../../src/mm/memcontrol.ts';
@@ -27,6 +36,8 @@ export interface WorldConfig {
   readonly memory?: number;
   readonly batch?: number;
   readonly rules?: MemcgRules;
+  /** Write-back ends only when reclaim waits for it. */
+  readonly slow?: boolean;
   /** Limit in pages of the group that everything is charged to; 0: the root. */
   readonly limit?: number;
 }
@@ -53,11 +64,17 @@ export function world(config: WorldConfig = {}): World {
     },
     writeFolio: (_m: Machine, _wbc: unknown, _file: MappingId, folio: FolioId) => {
       written.push(folio);
+      if (config.slow === true) folioStartWriteback(m, folio, false);
       folioUnlock(m, folio);
     },
   } as unknown as AddressSpaceOperations;
   const file = inodeInit(m, { ops, size: 2 ** 40, minOrder: 0, maxOrder: 9, blkbits: 12, raPages: 0, ioPages: 0 });
   const w: World = { m, file, releases: false, written };
+  m.io.waitWriteback = () => {
+    const under = written.filter((f) => has(w, f, PG.PG_writeback));
+    for (const f of under) folioEndWriteback(m, f);
+    return under.length > 0;
+  };
   if ((config.limit ?? 0) > 0) m.currentMemcg = memcgCreate(m, config.limit as number);
   return w;
 }
