@@ -43,7 +43,7 @@ describe('package', () => {
   });
 
   test('the names that can be imported', () => {
-    expect(Object.keys(manifest.exports)).toEqual(['.', './package.json']);
+    expect(Object.keys(manifest.exports)).toEqual(['.', './lab', './package.json']);
     for (const target of Object.values(manifest.exports)) {
       if (typeof target === 'string') continue;
       const source = target.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts');

@@ -24,8 +24,14 @@ import {
   folioSet,
   folioTest,
 } from '../mm/mm_types.ts';
-import { addToBio, filemapDirtyFolio, folioCancelDirty, vfsFsync, type WritebackControl } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
+import {
+  addToBio,
+  filemapDirtyFolio,
+  folioCancelDirty,
+  vfsFsync,
+  type WritebackControl,
+} from '../mm/page_writeback.ts';
 import { BlockStates } from './block_state.ts';
 import { Extents, MAPPED } from './extents.ts';
 
@@ -60,7 +66,15 @@ export abstract class BlockFs implements AddressSpaceOperations {
   inode(mapping: MappingId): Inode {
     let inode = this.inodes[mapping];
     if (inode === undefined) {
-      inode = { extents: new Extents(), written: false, diskSize: 0, resizing: -1, shrinks: false, flushFrom: 0, zeroing: null };
+      inode = {
+        extents: new Extents(),
+        written: false,
+        diskSize: 0,
+        resizing: -1,
+        shrinks: false,
+        flushFrom: 0,
+        zeroing: null,
+      };
       this.inodes[mapping] = inode;
     }
     return inode;
@@ -156,7 +170,8 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { extents } = this.inode(mapping);
     if (start < end && extents.covers(start / block, end / block, MAPPED)) {
       this.mappingCalls++;
-      if ((this.stateOnRead && nrPages * page > block) || stop > eof) this.attachStates(m, mapping, index, index + nrPages);
+      if ((this.stateOnRead && nrPages * page > block) || stop > eof)
+        this.attachStates(m, mapping, index, index + nrPages);
       m.io.read(mapping, start, end - start, m.ahead);
       for (let i = Math.ceil(end / page); i < index + nrPages; ) {
         // A folio of a large block size may begin past the end of the file only when the file shrank meanwhile.
@@ -324,7 +339,11 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const blocks = limit / block;
     let pending = 0;
     const runs: number[] = [];
-    for (let b = this.states.nextDirty(row, 0); b >= 0 && b < blocks; b = this.states.nextDirty(row, b + this.states.run)) {
+    for (
+      let b = this.states.nextDirty(row, 0);
+      b >= 0 && b < blocks;
+      b = this.states.nextDirty(row, b + this.states.run)
+    ) {
       const n = Math.min(this.states.run, blocks - b);
       runs.push(b, n);
       pending += n * block;

@@ -11,7 +11,9 @@ const rowLayout = {
   at: i32('first word of its bitmaps in the pool'),
   readPending: i32('bytes of reads in flight'),
   writePending: i32('bytes of write-back in flight'),
-  edge: i32('1: the read in flight is for a write to part of the folio; the rest stays as it is, and the lock is the writer\'s'),
+  edge: i32(
+    "1: the read in flight is for a write to part of the folio; the rest stays as it is, and the lock is the writer's",
+  ),
 } as const;
 
 export class BlockStates {

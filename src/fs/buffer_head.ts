@@ -3,16 +3,17 @@
  * blocks at the edges of a write are read before it. The folio sizes come from the length left of the write alone.
  * @kernel mm/filemap.c generic_perform_write (6.18)
  */
-import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
+
 import {
-  fgfSetOrder,
   FGP_NOFS,
   FGP_STABLE,
+  fgfSetOrder,
   filemapGetOrCreate,
   filemapReleaseFolio,
   folioUnlock,
 } from '../mm/filemap.ts';
 import { __GFP_NOFAIL, GFP_NOFS } from '../mm/gfp.ts';
+import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { objCgroupCharge, objCgroupUncharge } from '../mm/memcontrol.ts';
 import {
@@ -24,9 +25,9 @@ import {
   folioPrivate,
   folioTest,
 } from '../mm/mm_types.ts';
-import { folioMarkAccessed } from '../mm/swap.ts';
-import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
+import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
+import { folioMarkAccessed } from '../mm/swap.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { BlockFs } from './block_fs.ts';
 import { DELALLOC, MAPPED, UNWRITTEN } from './extents.ts';

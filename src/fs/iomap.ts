@@ -5,12 +5,12 @@
  * @kernel fs/iomap/buffered-io.c iomap_file_buffered_write (6.18)
  */
 import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFindMarked } from '../base/xarray.ts';
+import { FGP_STABLE, fgfSetOrder, filemapGetOrCreate, folioUnlock } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
-import { filemapGetOrCreate, fgfSetOrder, FGP_STABLE, folioUnlock } from '../mm/filemap.ts';
 import type { Machine } from '../mm/machine.ts';
 import { folioIndex, folioNextIndex, folioNrPages, folioOrder, folioTest } from '../mm/mm_types.ts';
-import { balanceDirtyPages } from '../mm/page_writeback.ts';
 import { PG } from '../mm/page_flags.ts';
+import { balanceDirtyPages } from '../mm/page_writeback.ts';
 import { folioMarkAccessed } from '../mm/swap.ts';
 import { BlockFs } from './block_fs.ts';
 import { MAPPED } from './extents.ts';
@@ -104,12 +104,7 @@ export abstract class IomapFs extends BlockFs {
       const onDevice = (n: number): boolean => n < eofBlock && extents.at(n)?.state === MAPPED;
       const reads = onDevice(b);
       let n = b + 1;
-      while (
-        n < last &&
-        (row === 0 || !this.states.isUptodate(row, n - from / block, 1)) &&
-        n !== eofBlock
-      )
-        n++;
+      while (n < last && (row === 0 || !this.states.isUptodate(row, n - from / block, 1)) && n !== eofBlock) n++;
       const whole = pos <= b * block && end >= n * block;
       if (reads && !whole && !this.readForWrite(m, mapping, folio, b * block, (n - b) * block)) return false;
       b = n;

@@ -10,7 +10,17 @@
  */
 import type { AddressSpaceOperations } from '../mm/address_space.ts';
 import { AS_SWAPBACKED } from '../mm/address_space.ts';
-import { EEXIST, fgfSetOrder, filemapAddFolio, filemapGetFolio, folioUnlock, type Kiocb, MAPPING_GFP, READ_DONE, ctz } from '../mm/filemap.ts';
+import {
+  ctz,
+  EEXIST,
+  fgfSetOrder,
+  filemapAddFolio,
+  filemapGetFolio,
+  folioUnlock,
+  type Kiocb,
+  MAPPING_GFP,
+  READ_DONE,
+} from '../mm/filemap.ts';
 import { __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE } from '../mm/gfp.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';

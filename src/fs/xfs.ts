@@ -38,7 +38,6 @@ export class Xfs extends IomapFs {
     extents.remove(block, Number.POSITIVE_INFINITY);
   }
 
-
   /** @kernel fs/xfs/xfs_iomap.c xfs_buffered_write_iomap_begin (6.12) */
   protected writeBegin(m: Machine, mapping: MappingId, pos: number, length: number): number {
     const block = this.blockSize(m, mapping);
@@ -56,14 +55,7 @@ export class Xfs extends IomapFs {
   }
 
   /** Blocks to reserve past a write that ends the file. @kernel fs/xfs/xfs_iomap.c xfs_iomap_prealloc_size (6.12) */
-  private preallocation(
-    m: Machine,
-    mapping: MappingId,
-    pos: number,
-    count: number,
-    off: number,
-    end: number,
-  ): number {
+  private preallocation(m: Machine, mapping: MappingId, pos: number, count: number, off: number, end: number): number {
     const block = this.blockSize(m, mapping);
     const unit = Math.max(1, ALLOCSIZE / block);
     const size = m.spaces.size[mapping] as number;
@@ -118,7 +110,8 @@ export class Xfs extends IomapFs {
       const end = Math.min(to, (e === undefined ? extents.nextStart(b) : e.end) * block);
       if (e === undefined || e.state === UNWRITTEN) {
         if (z.flush) {
-          if (!filemapWriteAndWaitRange(m, mapping, Math.floor(z.pos / page), Math.floor((to - 1) / page))) return false;
+          if (!filemapWriteAndWaitRange(m, mapping, Math.floor(z.pos / page), Math.floor((to - 1) / page)))
+            return false;
           z.flush = false;
         } else z.pos = end;
         continue;

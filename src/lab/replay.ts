@@ -8,7 +8,7 @@ import { largeFolioOrders } from '../fs/filesystems.ts';
 import { mount } from '../fs/mount.ts';
 import { type AddressSpaceOperations, FMODE_RANDOM } from '../mm/address_space.ts';
 import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
-import { kiocb, type Kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
+import { type Kiocb, kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine, Tracer } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
@@ -102,7 +102,11 @@ export class Replay implements Tracer {
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
     // Kernels have the ext4 driver serve ext2 (CONFIG_EXT4_USE_FOR_EXT2).
-    const orders = largeFolioOrders(s.fs === 'ext2' ? 'ext4' : s.fs, preset.name, { blockSize: s.blockSize, pageSize: s.pageSize, thp: true });
+    const orders = largeFolioOrders(s.fs === 'ext2' ? 'ext4' : s.fs, preset.name, {
+      blockSize: s.blockSize,
+      pageSize: s.pageSize,
+      thp: true,
+    });
     for (const file of source.files) this.mappings.set(file.id, this.inode(file.size, orders));
     this.m.tracer = this;
     if (s.memcg > 0) {
@@ -289,7 +293,10 @@ export class Replay implements Tracer {
 
   private open(h: number, file: number, flags: number): void {
     const mapping = this.mappings.get(file);
-    if (mapping === undefined) return this.skip('open of a file that is not declared');
+    if (mapping === undefined) {
+      this.skip('open of a file that is not declared');
+      return;
+    }
     if ((this.handleFile[h] as number) !== 0) this.close(h);
     this.handleFile[h] = openFile(this.m, mapping, this.freeFiles.pop() ?? 0);
     // tmpfs takes O_DIRECT and means nothing by it.
@@ -314,16 +321,21 @@ export class Replay implements Tracer {
     const length = e.length[i] as number;
     switch (op) {
       case OP.open:
-        return this.open(h, e.file[i] as number, e.arg[i] as number);
+        this.open(h, e.file[i] as number, e.arg[i] as number);
+        return;
       case OP.close:
-        return this.close(h);
+        this.close(h);
+        return;
       case OP.write:
-        return this.write(h, -1, length, true);
+        this.write(h, -1, length, true);
+        return;
       case OP.pwrite:
-        return this.write(h, offset, length, false);
+        this.write(h, offset, length, false);
+        return;
       case OP.sync:
         this.wait(() => ksysSync(m));
-        return this.wait(() => fs.syncFs(m));
+        this.wait(() => fs.syncFs(m));
+        return;
       case OP.lseek:
       case OP.fsync:
       case OP.fadvise:
@@ -333,7 +345,8 @@ export class Replay implements Tracer {
       case OP.fallocate:
         break;
       default:
-        return this.skip(OPS[op] as string);
+        this.skip(OPS[op] as string);
+        return;
     }
     const file = this.handle(h, op);
     if (file === 0) return;
@@ -343,17 +356,23 @@ export class Replay implements Tracer {
         m.files.pos[file] = offset;
         return;
       case OP.fsync:
-        return this.wait(() => fs.fsync(m, mapping));
+        this.wait(() => fs.fsync(m, mapping));
+        return;
       case OP.fadvise:
-        return genericFadvise(m, file, offset, length, FADVICE[e.arg[i] as number] as Fadvice);
+        genericFadvise(m, file, offset, length, FADVICE[e.arg[i] as number] as Fadvice);
+        return;
       case OP.readahead:
-        return ksysReadahead(m, file, offset, length);
+        ksysReadahead(m, file, offset, length);
+        return;
       case OP.ftruncate:
-        return this.wait(() => fs.setSize(m, mapping, length));
+        this.wait(() => fs.setSize(m, mapping, length));
+        return;
       case OP.punch:
-        return this.wait(() => fs.punchHole(m, mapping, offset, length));
+        this.wait(() => fs.punchHole(m, mapping, offset, length));
+        return;
       case OP.fallocate:
-        return this.wait(() => fs.fallocate(m, mapping, offset, length));
+        this.wait(() => fs.fallocate(m, mapping, offset, length));
+        return;
     }
   }
 

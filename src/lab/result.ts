@@ -89,7 +89,8 @@ const bySize = (sizes: Float64Array): Record<string, number> => {
 const lru = (column: ArrayLike<number>, rows: number): number => {
   let n = 0;
   for (let r = 0; r < rows; r++)
-    n += (column[r * NR_LRU_LISTS + LRU_INACTIVE_FILE] as number) + (column[r * NR_LRU_LISTS + LRU_ACTIVE_FILE] as number);
+    n +=
+      (column[r * NR_LRU_LISTS + LRU_INACTIVE_FILE] as number) + (column[r * NR_LRU_LISTS + LRU_ACTIVE_FILE] as number);
   return n;
 };
 

@@ -33,7 +33,10 @@ export function resultText(r: ReplayResult): string {
     ['program read, wrote', `${formatBytes(program.read_bytes)}, ${formatBytes(program.written_bytes)}`],
     ['device read', `${formatBytes(io.read_bytes)} in ${io.reads} requests`],
     ['device wrote', `${formatBytes(io.written_bytes)} in ${io.writes} requests`],
-    ['folios added', `${summary.added_folios} (${summary.added_pages} pages), by order ${byOrder(summary.added_by_order)}`],
+    [
+      'folios added',
+      `${summary.added_folios} (${summary.added_pages} pages), by order ${byOrder(summary.added_by_order)}`,
+    ],
     ['pages deleted', String(summary.deleted_pages)],
     ['cached now', `${folios} folios (${pages} pages), by order ${byOrder(held)}`],
     ['refaults', String(r.vmstat.workingset_refault_file ?? 0)],
@@ -42,7 +45,6 @@ export function resultText(r: ReplayResult): string {
   ]);
   if (program.out_of_memory > 0) out += `  out of memory: ${program.out_of_memory} operations failed\n`;
   const skipped = Object.entries(r.skipped);
-  if (skipped.length > 0)
-    out += `not modelled, skipped: ${skipped.map(([name, n]) => `${name} ${n}`).join(', ')}\n`;
+  if (skipped.length > 0) out += `not modelled, skipped: ${skipped.map(([name, n]) => `${name} ${n}`).join(', ')}\n`;
   return out;
 }

@@ -15,7 +15,7 @@ import { Bug } from '../base/errors.ts';
 import { checkXarray, XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFind, xaGetMark } from '../base/xarray.ts';
 
 import { AS_SWAPBACKED } from './address_space.ts';
-import { type FolioId, PGOFF_MAX, type Pfn } from './ids.ts';
+import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   folioFlags,
@@ -81,7 +81,8 @@ export function checkFilemap(m: Machine, idle: boolean): void {
     if (nr !== spaces.nrpages[s]) throw new Bug(`F6 nrpages of file ${s}: ${spaces.nrpages[s]}, and ${nr} are cached`);
     cached += nr;
   }
-  if (cached !== m.vmstat[V.nr_file_pages]) throw new Bug(`F6 nr_file_pages: ${m.vmstat[V.nr_file_pages]}, and ${cached} are`);
+  if (cached !== m.vmstat[V.nr_file_pages])
+    throw new Bug(`F6 nr_file_pages: ${m.vmstat[V.nr_file_pages]}, and ${cached} are`);
   if (dirty !== m.vmstat[V.nr_dirty]) throw new Bug(`F6 nr_dirty: ${m.vmstat[V.nr_dirty]}, and ${dirty} are`);
 }
 

@@ -150,7 +150,6 @@ export function folioUnlock(m: Machine, folio: FolioId): void {
 // FGP flags of filemapGetOrCreate. @kernel include/linux/pagemap.h FGP_ACCESSED (6.18)
 export const FGP_NOFS = 0x10;
 export const FGP_STABLE = 0x80;
-export const FGP_DONTCACHE = 0x100;
 
 /** Order hint for a write of so many bytes. @kernel include/linux/pagemap.h fgf_set_order (6.18) */
 export function fgfSetOrder(m: Machine, bytes: number): number {
@@ -178,7 +177,6 @@ export function filemapGetOrCreate(m: Machine, mapping: MappingId, at: number, f
         return -1 as FolioId;
       }
       folioSet(map, folio, PG.PG_locked);
-      if ((flags & PG.PG_dropbehind) !== 0 && (fgp & FGP_DONTCACHE) === 0) folioClear(map, folio, PG.PG_dropbehind);
       return folio;
     }
     const min = spaces.minOrder[mapping] as number;
@@ -198,7 +196,6 @@ export function filemapGetOrCreate(m: Machine, mapping: MappingId, at: number, f
         err = ENOMEM;
         continue;
       }
-      if ((fgp & FGP_DONTCACHE) !== 0) folioSet(map, folio, PG.PG_dropbehind);
       err = filemapAddFolio(m, mapping, folio, index, g);
       folioPut(m, folio);
       if (err === 0) return folio;
@@ -223,8 +220,6 @@ export interface Kiocb {
   done: number;
   /** The folio that this read asked the file system for; not uptodate when its lock is gone: the read failed. */
   asked: FolioId;
-  /** RWF_DONTCACHE: drop what was read in. */
-  dontcache: boolean;
 }
 export const kiocb = (file: FileId, pos: number, count: number): Kiocb => ({
   file,
@@ -232,7 +227,6 @@ export const kiocb = (file: FileId, pos: number, count: number): Kiocb => ({
   count,
   done: 0,
   asked: NO_FOLIO,
-  dontcache: false,
 });
 
 /** Folios found by one pass. One is in use at a time, by one machine's read. */

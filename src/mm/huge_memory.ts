@@ -31,15 +31,24 @@ import {
   PAGE_WORDS,
   prepCompoundPage,
 } from './mm_types.ts';
-import { folioCancelDirty } from './page_writeback.ts';
 import { PG, PG_large_rmappable } from './page_flags.ts';
+import { folioCancelDirty } from './page_writeback.ts';
 import { folioPut, lruAddSplitFolio } from './swap.ts';
 import { V } from './vmstat.ts';
 
 /** Flags that every piece takes over. @kernel mm/huge_memory.c __split_folio_to_order (6.18) */
 const SPLIT_FLAGS =
-  PG.PG_referenced | PG.PG_swapbacked | PG.PG_mlocked | PG.PG_uptodate | PG.PG_active | PG.PG_workingset |
-  PG.PG_locked | PG.PG_unevictable | PG.PG_dirty | PG.PG_young | PG.PG_idle;
+  PG.PG_referenced |
+  PG.PG_swapbacked |
+  PG.PG_mlocked |
+  PG.PG_uptodate |
+  PG.PG_active |
+  PG.PG_workingset |
+  PG.PG_locked |
+  PG.PG_unevictable |
+  PG.PG_dirty |
+  PG.PG_young |
+  PG.PG_idle;
 
 interface Piece {
   index: number;

@@ -7,22 +7,86 @@
 
 /** Flag names from bit 0 upward, in the order of enum pageflags. */
 const order515 = [
-  'PG_locked', 'PG_referenced', 'PG_uptodate', 'PG_dirty', 'PG_lru', 'PG_active', 'PG_workingset', 'PG_waiters',
-  'PG_error', 'PG_slab', 'PG_owner_priv_1', 'PG_arch_1', 'PG_reserved', 'PG_private', 'PG_private_2', 'PG_writeback',
-  'PG_head', 'PG_mappedtodisk', 'PG_reclaim', 'PG_swapbacked', 'PG_unevictable', 'PG_mlocked', 'PG_uncached',
-  'PG_hwpoison', 'PG_young', 'PG_idle', 'PG_arch_2',
+  'PG_locked',
+  'PG_referenced',
+  'PG_uptodate',
+  'PG_dirty',
+  'PG_lru',
+  'PG_active',
+  'PG_workingset',
+  'PG_waiters',
+  'PG_error',
+  'PG_slab',
+  'PG_owner_priv_1',
+  'PG_arch_1',
+  'PG_reserved',
+  'PG_private',
+  'PG_private_2',
+  'PG_writeback',
+  'PG_head',
+  'PG_mappedtodisk',
+  'PG_reclaim',
+  'PG_swapbacked',
+  'PG_unevictable',
+  'PG_mlocked',
+  'PG_uncached',
+  'PG_hwpoison',
+  'PG_young',
+  'PG_idle',
+  'PG_arch_2',
 ] as const; // prettier-ignore
 const order612 = [
-  'PG_locked', 'PG_writeback', 'PG_referenced', 'PG_uptodate', 'PG_dirty', 'PG_lru', 'PG_head', 'PG_waiters',
-  'PG_active', 'PG_workingset', 'PG_owner_priv_1', 'PG_owner_2', 'PG_arch_1', 'PG_reserved', 'PG_private',
-  'PG_private_2', 'PG_reclaim', 'PG_swapbacked', 'PG_unevictable', 'PG_mlocked', 'PG_hwpoison', 'PG_young', 'PG_idle',
+  'PG_locked',
+  'PG_writeback',
+  'PG_referenced',
+  'PG_uptodate',
+  'PG_dirty',
+  'PG_lru',
+  'PG_head',
+  'PG_waiters',
+  'PG_active',
+  'PG_workingset',
+  'PG_owner_priv_1',
+  'PG_owner_2',
+  'PG_arch_1',
+  'PG_reserved',
+  'PG_private',
+  'PG_private_2',
+  'PG_reclaim',
+  'PG_swapbacked',
+  'PG_unevictable',
+  'PG_mlocked',
+  'PG_hwpoison',
+  'PG_young',
+  'PG_idle',
   'PG_arch_2',
 ] as const;
 const order618 = [
-  'PG_locked', 'PG_writeback', 'PG_referenced', 'PG_uptodate', 'PG_dirty', 'PG_lru', 'PG_head', 'PG_waiters',
-  'PG_active', 'PG_workingset', 'PG_owner_priv_1', 'PG_owner_2', 'PG_arch_1', 'PG_reserved', 'PG_private',
-  'PG_private_2', 'PG_reclaim', 'PG_swapbacked', 'PG_unevictable', 'PG_dropbehind', 'PG_mlocked', 'PG_hwpoison',
-  'PG_young', 'PG_idle', 'PG_arch_2',
+  'PG_locked',
+  'PG_writeback',
+  'PG_referenced',
+  'PG_uptodate',
+  'PG_dirty',
+  'PG_lru',
+  'PG_head',
+  'PG_waiters',
+  'PG_active',
+  'PG_workingset',
+  'PG_owner_priv_1',
+  'PG_owner_2',
+  'PG_arch_1',
+  'PG_reserved',
+  'PG_private',
+  'PG_private_2',
+  'PG_reclaim',
+  'PG_swapbacked',
+  'PG_unevictable',
+  'PG_dropbehind',
+  'PG_mlocked',
+  'PG_hwpoison',
+  'PG_young',
+  'PG_idle',
+  'PG_arch_2',
 ] as const;
 
 export type PageFlagName = (typeof order618)[number];
@@ -64,8 +128,15 @@ export function decodeFlags(word: number): string {
 
 /** None of these may be set when a page is freed. @kernel mm/page_alloc.c free_page_is_bad (6.18) */
 export const PAGE_FLAGS_CHECK_AT_FREE: number =
-  PG.PG_lru | PG.PG_locked | PG.PG_private | PG.PG_private_2 | PG.PG_writeback | PG.PG_reserved | PG.PG_active |
-  PG.PG_unevictable | PG.PG_mlocked;
+  PG.PG_lru |
+  PG.PG_locked |
+  PG.PG_private |
+  PG.PG_private_2 |
+  PG.PG_writeback |
+  PG.PG_reserved |
+  PG.PG_active |
+  PG.PG_unevictable |
+  PG.PG_mlocked;
 
 /** Page types: top byte of the word shared with _mapcount. @kernel include/linux/page-flags.h PGTY_buddy (6.18) */
 export const PGTY = Object.freeze({

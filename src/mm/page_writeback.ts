@@ -144,9 +144,7 @@ export function filemapFdatawaitRange(m: Machine, mapping: MappingId, first: num
 
 /** Writes and waits; false when it must be called again. @kernel mm/filemap.c filemap_write_and_wait_range (6.18) */
 export function filemapWriteAndWaitRange(m: Machine, mapping: MappingId, first: number, last: number): boolean {
-  return (
-    filemapFdatawriteRange(m, mapping, first, last, true) && filemapFdatawaitRange(m, mapping, first, last)
-  );
+  return filemapFdatawriteRange(m, mapping, first, last, true) && filemapFdatawaitRange(m, mapping, first, last);
 }
 
 /** fsync(2) of a file's data; false when it must be called again. @kernel mm/filemap.c file_write_and_wait_range (6.18) */

@@ -235,7 +235,14 @@ function doPageCacheRa(m: Machine, file: FileId, index: number, nr: number, look
   const end = Math.floor((size - 1) / m.config.pageSize);
   if (index > end) return;
   if (nr <= end - index) pageCacheRaUnbounded(m, mapping, index, nr, lookahead);
-  else pageCacheRaUnbounded(m, mapping, index, end - index + 1, m.release.readahead === 'stored-order-eof' ? 0 : lookahead);
+  else
+    pageCacheRaUnbounded(
+      m,
+      mapping,
+      index,
+      end - index + 1,
+      m.release.readahead === 'stored-order-eof' ? 0 : lookahead,
+    );
 }
 
 /**
@@ -344,6 +351,7 @@ function ondemandReadahead(m: Machine, file: FileId, index: number, req: number,
   }
   const from = files.start[file] as number;
   files.order[file] = hit === NO_FOLIO ? 0 : folioOrder(m.map, hit);
-  if (m.release.readahead === 'page') doPageCacheRa(m, file, from, files.size[file] as number, files.asyncSize[file] as number);
+  if (m.release.readahead === 'page')
+    doPageCacheRa(m, file, from, files.size[file] as number, files.asyncSize[file] as number);
   else pageCacheRaOrder(m, file, from);
 }

@@ -21,8 +21,8 @@ import {
   folioSet,
   folioTest,
 } from './mm_types.ts';
-import { filemapFdatawriteRange, filemapWriteAndWaitRange, folioCancelDirty } from './page_writeback.ts';
 import { PG } from './page_flags.ts';
+import { filemapFdatawriteRange, filemapWriteAndWaitRange, folioCancelDirty } from './page_writeback.ts';
 import { deactivateFileFolio, folioPut, lruAddDrain } from './swap.ts';
 
 /** Takes a locked folio out for good; the lock and the caller's reference are used up. @kernel mm/truncate.c truncate_inode_folio (6.18) */
@@ -231,7 +231,13 @@ export function fadviseDontneed(m: Machine, mapping: MappingId, offset: number, 
   const page = m.config.pageSize;
   if (((m.spaces.flags[mapping] as number) & AS_SWAPBACKED) !== 0) return;
   const lastByte = end - 1;
-  filemapFdatawriteRange(m, mapping, Math.floor(offset / page), Math.min(Math.floor(lastByte / page), PGOFF_MAX), false);
+  filemapFdatawriteRange(
+    m,
+    mapping,
+    Math.floor(offset / page),
+    Math.min(Math.floor(lastByte / page), PGOFF_MAX),
+    false,
+  );
   const first = Math.ceil(offset / page);
   let last = Math.min(Math.floor(lastByte / page), PGOFF_MAX);
   if ((lastByte + 1) % page !== 0 && lastByte !== (m.spaces.size[mapping] as number) - 1) last--;
@@ -245,8 +251,5 @@ export function fadviseDontneed(m: Machine, mapping: MappingId, offset: number, 
 
 /** Writes what is dirty and drops what is cached of pages [first, last], before direct I/O. @kernel mm/filemap.c kiocb_invalidate_pages (6.18) */
 export function kiocbInvalidatePages(m: Machine, mapping: MappingId, first: number, last: number): boolean {
-  return (
-    filemapWriteAndWaitRange(m, mapping, first, last) && invalidateInodePages2Range(m, mapping, first, last)
-  );
+  return filemapWriteAndWaitRange(m, mapping, first, last) && invalidateInodePages2Range(m, mapping, first, last);
 }
-

@@ -18,7 +18,9 @@ export function fuzz(seed: number, steps: number, next: (r: Prng) => Op, run: (o
   const error = failure(run, ops);
   if (error === undefined) return;
   const small = shrink(run, ops);
-  throw new Error(`seed ${seed}: ${(failure(run, small) ?? error).message}\nrun(${JSON.stringify(small)})`, { cause: error });
+  throw new Error(`seed ${seed}: ${(failure(run, small) ?? error).message}\nrun(${JSON.stringify(small)})`, {
+    cause: error,
+  });
 }
 
 function failure(run: (ops: readonly Op[]) => void, ops: readonly Op[]): Error | undefined {

@@ -1,6 +1,7 @@
 /** A small machine with one file, for tests that read and write it. */
-import { Device } from '../../src/lab/device.ts';
+
 import { mount } from '../../src/fs/mount.ts';
+import { Device } from '../../src/lab/device.ts';
 import { filemapRead, kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
 import { type FileId, type MappingId, NO_FOLIO } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';

@@ -30,7 +30,7 @@ function anyWorld(r: Prng): World {
       kernel,
       blockSize,
       memory: r.pick([3, 6, 16]) * MIB,
-      memcg: r.pick([0, 0, 1, 2]) * MIB,
+      memcg: r.pick(blockSize > 4096 ? [0, 0, 4] : [0, 0, 1, 2]) * MIB,
       readahead: r.pick([0, 16, 128, 1024]) * 1024,
     },
     sizes: Array.from({ length: FILES }, () => r.pick([0, 5000, 100_000, 400_000, FILE_MAX])),
@@ -57,7 +57,12 @@ function anyOp(r: Prng): Op {
   if (n < 87) return ['directread', file, aligned, 16384];
   if (n < 90) return ['directwrite', file, aligned, Math.min(16384, FILE_MAX - aligned)];
   if (n < 92) return ['readahead', file, from, length()];
-  return [r.pick(['normal', 'sequential', 'random', 'noreuse', 'willneed', 'dontneed']), file, from, r.below(3) * 100_000];
+  return [
+    r.pick(['normal', 'sequential', 'random', 'noreuse', 'willneed', 'dontneed']),
+    file,
+    from,
+    r.below(3) * 100_000,
+  ];
 }
 
 describe('random operations', () => {

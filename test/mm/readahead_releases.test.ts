@@ -3,12 +3,12 @@
  * that was made from the kernels' sources alone; its figures for 6.18 are those of the live kernel.
  */
 import { describe, expect, it } from 'vitest';
-import { largeFolioOrders } from '../../src/fs/filesystems.ts';
 import { xaFind } from '../../src/base/xarray.ts';
+import { largeFolioOrders } from '../../src/fs/filesystems.ts';
 import type { FolioId } from '../../src/mm/ids.ts';
 import { folioNextIndex } from '../../src/mm/mm_types.ts';
-import { RELEASE_NAMES } from '../../src/mm/release.ts';
 import { getInitRaSize, getNextRaSize } from '../../src/mm/readahead.ts';
+import { RELEASE_NAMES } from '../../src/mm/release.ts';
 import { fileWorld } from '../lab/file_world.ts';
 
 const SIZE = 10 * 2 ** 20;
@@ -41,11 +41,15 @@ describe('sequential reads by release', () => {
 
 describe('window sizes', () => {
   it('begin at four, two or one times the request', () => {
-    const first = [1, 5, 9].map((req) => getInitRaSize(req, 32)).concat([getInitRaSize(1, 2048), getInitRaSize(33, 2048)]);
+    const first = [1, 5, 9]
+      .map((req) => getInitRaSize(req, 32))
+      .concat([getInitRaSize(1, 2048), getInitRaSize(33, 2048)]);
     expect(first).toEqual([4, 16, 32, 4, 256]);
   });
   it('grow by four, then by two, up to the largest', () => {
-    const next = [4, 16, 24].map((cur) => getNextRaSize(cur, 32)).concat([getNextRaSize(4, 2048), getNextRaSize(100, 2048)]);
+    const next = [4, 16, 24]
+      .map((cur) => getNextRaSize(cur, 32))
+      .concat([getNextRaSize(4, 2048), getNextRaSize(100, 2048)]);
     expect(next).toEqual([8, 32, 32, 16, 400]);
   });
 });
