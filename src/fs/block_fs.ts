@@ -38,8 +38,10 @@ import { Extents, MAPPED } from './extents.ts';
 /** A file on the device. */
 export interface Inode {
   readonly extents: Extents;
-  /** Written to since it was last closed. */
-  written: boolean;
+  /** Cut since it was last closed; its reservation given back; fallocate was used on it. */
+  truncated: boolean;
+  released: boolean;
+  preallocated: boolean;
   /** i_size as the device knows it. */
   diskSize: number;
   /** A change of size that waits for write-back: its target (−1: none), its direction, and where the flush begins. */
@@ -68,7 +70,9 @@ export abstract class BlockFs implements AddressSpaceOperations {
     if (inode === undefined) {
       inode = {
         extents: new Extents(),
-        written: false,
+        truncated: false,
+        released: false,
+        preallocated: false,
         diskSize: 0,
         resizing: -1,
         shrinks: false,

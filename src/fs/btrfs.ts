@@ -3,8 +3,10 @@
  * is built with its experimental options.
  */
 import { AS_STABLE_WRITES } from '../mm/address_space.ts';
-import type { MappingId } from '../mm/ids.ts';
+import type { FolioId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
+import { folioClear } from '../mm/mm_types.ts';
+import { PG_readahead } from '../mm/page_flags.ts';
 import { BufferHeadFs } from './buffer_head.ts';
 
 const RA_BYTES = 4 * 2 ** 20;
@@ -28,5 +30,11 @@ export class Btrfs extends BufferHeadFs {
     spaces.raPages[mapping] = Math.max(spaces.raPages[mapping] as number, RA_BYTES / m.config.pageSize);
     spaces.ioPages[mapping] = IO_BYTES / m.config.pageSize;
     m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_STABLE_WRITES;
+  }
+
+  /** Dirtying a folio takes its readahead mark away. @kernel mm/page-writeback.c folio_mark_dirty (6.18) */
+  protected override writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
+    folioClear(m.map, folio, PG_readahead);
+    super.writeEnd(m, mapping, folio, from, to);
   }
 }

@@ -85,7 +85,6 @@ export abstract class BufferHeadFs extends BlockFs {
     const mapping = m.files.mapping[file] as MappingId;
     const page = m.config.pageSize;
     const chunk = page << (spaces.maxOrder[mapping] as number);
-    this.inode(mapping).written = true;
     const old = spaces.size[mapping] as number;
     if (start > old && this.zeroesTail === 'before' && !this.zeroToBlockEnd(m, mapping, old)) return 0;
     const end = start + length;
@@ -200,6 +199,12 @@ export abstract class BufferHeadFs extends BlockFs {
     return true;
   }
 
+  /** An edge of a hole that is punched: btrfs looks for data there first. @kernel fs/btrfs/file.c find_first_non_hole (6.18) */
+  private zeroEdge(m: Machine, mapping: MappingId, from: number, to: number): boolean {
+    const hole = this.inode(mapping).extents.at(Math.floor(from / this.blockSize(m, mapping))) === undefined;
+    return (hole && this.holeEdges === 'written') || this.zeroInBlock(m, mapping, from, to);
+  }
+
   /** Bytes [from, to) of a block were zeroed through the cache. */
   protected zeroed(_m: Machine, _mapping: MappingId, _from: number, _to: number): void {}
 
@@ -229,8 +234,8 @@ export abstract class BufferHeadFs extends BlockFs {
     if (!truncateInodePagesRange(m, mapping, offset, end)) return false;
     const first = Math.ceil(offset / block) * block;
     const last = Math.floor(end / block) * block;
-    if (!this.zeroInBlock(m, mapping, offset, Math.min(first, end))) return false;
-    if (last >= first && !this.zeroInBlock(m, mapping, last, end)) return false;
+    if (!this.zeroEdge(m, mapping, offset, Math.min(first, end))) return false;
+    if (last >= first && !this.zeroEdge(m, mapping, last, end)) return false;
     this.inode(mapping).extents.remove(first / block, last / block);
     return true;
   }

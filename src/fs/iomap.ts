@@ -37,7 +37,6 @@ export abstract class IomapFs extends BlockFs {
     const mapping = m.files.mapping[file] as MappingId;
     const size = m.spaces.size[mapping] as number;
     if (start > size && !this.zeroRange(m, mapping, size, start)) return 0;
-    this.inode(mapping).written = true;
     let pos = start;
     const end = start + length;
     while (pos < end) {

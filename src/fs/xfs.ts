@@ -3,11 +3,11 @@
  * grown, and the reservation is what a mapping spans: its end cuts folios. Write-back turns a whole reservation into
  * unwritten blocks, and what was written into written ones. Blocks may be larger than pages: the smallest folio is a block.
  */
-import { type MappingId, PGOFF_MAX } from '../mm/ids.ts';
+import { type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
-import { filemapWriteAndWaitRange } from '../mm/page_writeback.ts';
+import { filemapFdatawriteRange, filemapWriteAndWaitRange, type WritebackControl } from '../mm/page_writeback.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
-import { DELALLOC, type Extent, type Extents, MAPPED, UNWRITTEN } from './extents.ts';
+import { DELALLOC, type Extent, Extents, MAPPED, UNWRITTEN } from './extents.ts';
 import { IomapFs } from './iomap.ts';
 
 /** Unit of preallocation in bytes. @kernel fs/xfs/xfs_mount.h m_allocsize_log (6.18) */
@@ -15,27 +15,35 @@ const ALLOCSIZE = 65536;
 /** Most that one mapping of a write looks at, in pages. @kernel fs/xfs/xfs_iomap.c XFS_WRITE_MAP (6.12) */
 const WRITE_MAP_PAGES = 1024;
 
+/** A gap of so many times an allocation is not left free. @kernel fs/xfs/libxfs/xfs_bmap.c XFS_ALLOC_GAP_UNITS (6.12) */
+const GAP_UNITS = 4;
 /** Blocks of the longest extent. @kernel fs/xfs/libxfs/xfs_format.h XFS_MAX_BMBT_EXTLEN (6.12) */
 const MAX_EXTENT = 2 ** 21 - 1;
 
 export class Xfs extends IomapFs {
   readonly name = 'xfs';
-  /** First block of the device that nobody has had. A file grows in place while nobody has the block behind it. */
-  private nextFree = 0;
+  /** What is in use on the device, by block. */
+  private readonly used = new Extents();
 
   override inodeInit(m: Machine, mapping: MappingId): void {
     super.inodeInit(m, mapping);
     const blocks = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
-    this.inode(mapping).extents.set(0, blocks, MAPPED, this.nextFree);
-    this.nextFree += blocks;
+    const { extents } = this.inode(mapping);
+    extents.remove(0, blocks);
+    this.place(extents, 0, blocks);
+    extents.convert(0, blocks, UNWRITTEN, MAPPED);
   }
 
-  /** Makes a hole from `block` to the end of the file; what lay last on the device is free again. */
-  private removeFrom(extents: Extents, block: number): void {
-    for (const e of extents.list)
-      if (e.end > block && e.phys >= 0 && e.phys + e.end - e.start === this.nextFree)
-        this.nextFree = e.phys + Math.max(block - e.start, 0);
-    extents.remove(block, Number.POSITIVE_INFINITY);
+  /** Makes [start, end) a hole; its blocks are free again. */
+  private unmap(extents: Extents, start: number, end: number): void {
+    for (let i = extents.find(start); i < extents.list.length; i++) {
+      const e = extents.list[i] as Extent;
+      if (e.start >= end) break;
+      if (e.phys < 0) continue;
+      const from = Math.max(e.start, start);
+      this.used.remove(e.phys + from - e.start, e.phys + Math.min(e.end, end) - e.start);
+    }
+    extents.remove(start, end);
   }
 
   /** @kernel fs/xfs/xfs_iomap.c xfs_buffered_write_iomap_begin (6.12) */
@@ -143,10 +151,37 @@ export class Xfs extends IomapFs {
     }
   }
 
-  /** Allocates [start, end) as unwritten. */
+  /** Allocates [start, end) as unwritten, as near to where it belongs as there is room. */
   private place(extents: Extents, start: number, end: number): void {
-    extents.set(start, end, UNWRITTEN, this.nextFree);
-    this.nextFree += end - start;
+    if (start >= end) return;
+    const length = end - start;
+    let at = this.target(extents, start, end);
+    for (let e = this.used.list[this.used.find(at)]; e !== undefined && e.start < at + length; ) {
+      at = e.end;
+      e = this.used.list[this.used.find(at)];
+    }
+    this.used.set(at, at + length, MAPPED);
+    extents.set(start, end, UNWRITTEN, at);
+  }
+
+  /**
+   * Where [start, end) would lie if the file lay on the device as it is: behind the extent before it or in front of the one
+   * after it, with the gap between them left free unless it is wide. @kernel fs/xfs/libxfs/xfs_bmap.c xfs_bmap_adjacent (6.12)
+   */
+  private target(extents: Extents, start: number, end: number): number {
+    const { list } = extents;
+    const i = extents.find(start);
+    const wide = GAP_UNITS * (end - start);
+    const prev = list.slice(0, i).findLast((e) => e.phys >= 0);
+    const next = list.slice(i).find((e) => e.start >= end && e.phys >= 0);
+    const before = prev === undefined ? Number.POSITIVE_INFINITY : start - prev.end;
+    const after = next === undefined ? Number.POSITIVE_INFINITY : next.start - start;
+    if (prev !== undefined && (before <= after || next === undefined)) {
+      const behind = prev.phys + prev.end - prev.start;
+      return before <= wide || next === undefined ? behind + before : behind;
+    }
+    if (next === undefined) return 0;
+    return Math.max(0, next.phys - (after <= wide ? after : end - start));
   }
 
   /** @kernel fs/xfs/xfs_iops.c xfs_setattr_size (6.18) */
@@ -172,6 +207,7 @@ export class Xfs extends IomapFs {
       if (!truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY)) return false;
       inode.resizing = size;
       inode.shrinks = size <= old;
+      if (inode.shrinks) inode.truncated = true;
     }
     // What was written past the size on the device must be there before a larger size is.
     const first = Math.floor(inode.flushFrom / page);
@@ -179,7 +215,7 @@ export class Xfs extends IomapFs {
       return false;
     inode.resizing = -1;
     inode.diskSize = size;
-    if (inode.shrinks) this.removeFrom(extents, Math.ceil(size / block));
+    if (inode.shrinks) this.unmap(extents, Math.ceil(size / block), Number.POSITIVE_INFINITY);
     return true;
   }
 
@@ -194,13 +230,14 @@ export class Xfs extends IomapFs {
     if (!filemapWriteAndWaitRange(m, mapping, start / page, Math.min(end / page - 1, PGOFF_MAX))) return false;
     if (!truncateInodePagesRange(m, mapping, start, end)) return false;
     const { extents } = this.inode(mapping);
-    extents.remove(Math.ceil(offset / block), Math.floor((offset + length) / block));
+    this.unmap(extents, Math.ceil(offset / block), Math.floor((offset + length) / block));
     // The edges that share a block with what stays.
     const stop = Math.min(offset + length, size);
     return offset >= stop || this.zeroRange(m, mapping, offset, stop);
   }
 
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    this.inode(mapping).preallocated = true;
     const { spaces } = m;
     const block = this.blockSize(m, mapping);
     const { extents } = this.inode(mapping);
@@ -227,17 +264,42 @@ export class Xfs extends IomapFs {
     this.inode(mapping).diskSize = size;
   }
 
+  override fsync(m: Machine, mapping: MappingId): boolean {
+    this.inode(mapping).truncated = false;
+    return super.fsync(m, mapping);
+  }
+
+  override writeFolio(m: Machine, wbc: WritebackControl, mapping: MappingId, folio: FolioId): void {
+    this.inode(mapping).truncated = false;
+    super.writeFolio(m, wbc, mapping, folio);
+  }
+
   override directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean {
     const size = m.spaces.size[mapping] as number;
     return offset <= size || this.zeroRange(m, mapping, size, offset);
   }
 
-  /** The last close of a file that was written gives back what was reserved past its end. @kernel fs/xfs/xfs_file.c xfs_file_release (6.12) */
+  /**
+   * A close after writing gives back, once, what was reserved past the end; not what fallocate asked for. The first one after
+   * a truncation starts write-back. @kernel fs/xfs/xfs_file.c xfs_file_release (6.12)
+   */
   override release(m: Machine, mapping: MappingId): void {
     const inode = this.inode(mapping);
-    if (!inode.written) return;
-    inode.written = false;
-    const eof = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
-    this.removeFrom(inode.extents, eof);
+    const { extents } = inode;
+    const delayed = extents.list.some((e) => e.state === DELALLOC);
+    if (inode.truncated) {
+      inode.truncated = false;
+      inode.released = false;
+      if (delayed) filemapFdatawriteRange(m, mapping, 0, PGOFF_MAX, false);
+    }
+    const size = m.spaces.size[mapping] as number;
+    const eof = Math.ceil(size / this.blockSize(m, mapping));
+    const beyond = extents.nextStart(eof) !== Number.POSITIVE_INFINITY;
+    const empty = size === 0 && m.spaces.nrpages[mapping] === 0;
+    // Delayed allocations anywhere count as something to give back.
+    const canFree = delayed || (beyond && !inode.preallocated && !empty);
+    if (inode.released || !canFree) return;
+    inode.released = true;
+    this.unmap(extents, eof, Number.POSITIVE_INFINITY);
   }
 }

@@ -264,9 +264,9 @@ export class Replay implements Tracer {
     const end = pos + length;
     if ((flags & OPEN_DIRECT) !== 0) {
       const [first, last] = this.pages(pos, length);
+      this.wait(() => this.fs.directWriteBegin(m, mapping, pos));
       this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
       if (!this.fs.buffersDirectWrites) {
-        this.wait(() => this.fs.directWriteBegin(m, mapping, pos));
         device.direct(true, length);
         this.fs.directWrite(m, mapping, pos, length);
         this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
