@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
-import { checkXarray } from '../../src/base/xarray.ts';
+import { checkXarray } from '../../src/base/xarray_check.ts';
 import { MAPPING_GFP } from '../../src/mm/filemap.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { FolioId, MemcgId } from '../../src/mm/ids.ts';
