@@ -188,13 +188,9 @@ export abstract class BlockFs implements AddressSpaceOperations {
     }
     // In pieces: count first what each folio waits for, since a request may be answered at once.
     const runs: number[] = [];
-    for (let b = start / block; b < end / block; ) {
-      const e = extents.at(b);
+    for (const part of extents.parts(start / block, end / block)) {
       this.mappingCalls++;
-      const next = e === undefined ? extents.nextStart(b) : e.end;
-      const to = Math.min(next, end / block);
-      if (e !== undefined && e.state === MAPPED) runs.push(b * block, to * block);
-      b = to;
+      if (part.extent?.state === MAPPED) runs.push(part.start * block, part.end * block);
     }
     for (let i = index; i < index + nrPages; ) {
       const folio = filemapGetFolio(m, mapping, i);

@@ -115,13 +115,8 @@ export abstract class BufferHeadFs extends BlockFs {
   private reserve(m: Machine, mapping: MappingId, from: number, to: number): void {
     const block = this.blockSize(m, mapping);
     const { extents } = this.inode(mapping);
-    const end = Math.ceil(to / block);
-    for (let b = Math.floor(from / block); b < end; ) {
-      const e = extents.at(b);
-      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined || e.state === UNWRITTEN) extents.set(b, stop, DELALLOC);
-      b = stop;
-    }
+    for (const { start, end, extent } of extents.parts(Math.floor(from / block), Math.ceil(to / block)))
+      if (extent === undefined || extent.state === UNWRITTEN) extents.set(start, end, DELALLOC);
   }
 
   /** @kernel fs/buffer.c __block_write_begin_int (6.18) */
@@ -245,12 +240,8 @@ export abstract class BufferHeadFs extends BlockFs {
     const block = this.blockSize(m, mapping);
     const { extents } = this.inode(mapping);
     const end = Math.ceil((offset + length) / block);
-    for (let b = Math.floor(offset / block); b < end; ) {
-      const e = extents.at(b);
-      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined) extents.set(b, stop, UNWRITTEN);
-      b = stop;
-    }
+    for (const { start, end: stop, extent } of extents.parts(Math.floor(offset / block), end))
+      if (extent === undefined) extents.set(start, stop, UNWRITTEN);
     const old = spaces.size[mapping] as number;
     if (offset + length <= old) return true;
     const size = offset + length;

@@ -20,6 +20,13 @@ export interface Extent {
   phys: number;
 }
 
+/** A part of a range: all of one extent, or all hole. */
+export interface Part {
+  readonly start: number;
+  readonly end: number;
+  readonly extent: Extent | undefined;
+}
+
 export class Extents {
   readonly list: Extent[] = [];
 
@@ -46,6 +53,18 @@ export class Extents {
   nextStart(block: number): number {
     const e = this.list[this.find(block)];
     return e === undefined ? Number.POSITIVE_INFINITY : Math.max(e.start, block);
+  }
+
+  /** [start, end) cut where extents and holes meet, ascending. */
+  parts(start: number, end: number): Part[] {
+    const out: Part[] = [];
+    for (let b = start; b < end; ) {
+      const extent = this.at(b);
+      const stop = Math.min(extent === undefined ? this.nextStart(b) : extent.end, end);
+      out.push({ start: b, end: stop, extent });
+      b = stop;
+    }
+    return out;
   }
 
   /** Makes [start, end) a hole. */

@@ -142,12 +142,9 @@ export class Xfs extends IomapFs {
 
   /** Gives what has no place in [first, end) one: holes, and delayed allocations as a whole. */
   private allocate(extents: Extents, first: number, end: number): void {
-    for (let b = first; b < end; ) {
-      const e = extents.at(b);
-      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined) this.place(extents, b, stop);
-      else if (e.state === DELALLOC) this.place(extents, e.start, e.end);
-      b = stop;
+    for (const { start, end: stop, extent } of extents.parts(first, end)) {
+      if (extent === undefined) this.place(extents, start, stop);
+      else if (extent.state === DELALLOC) this.place(extents, extent.start, extent.end);
     }
   }
 
@@ -242,12 +239,8 @@ export class Xfs extends IomapFs {
     const block = this.blockSize(m, mapping);
     const { extents } = this.inode(mapping);
     const end = Math.ceil((offset + length) / block);
-    for (let b = Math.floor(offset / block); b < end; ) {
-      const e = extents.at(b);
-      const stop = Math.min(e === undefined ? extents.nextStart(b) : e.end, end);
-      if (e === undefined || e.state === DELALLOC) this.place(extents, b, stop);
-      b = stop;
-    }
+    for (const { start, end: stop, extent } of extents.parts(Math.floor(offset / block), end))
+      if (extent === undefined || extent.state === DELALLOC) this.place(extents, start, stop);
     const old = spaces.size[mapping] as number;
     return offset + length <= old || this.setSize(m, mapping, offset + length);
   }
