@@ -4,7 +4,7 @@
  * and reads nothing; one that covers part of a block reads first, and then all of its span that is not uptodate.
  * @kernel fs/iomap/buffered-io.c iomap_file_buffered_write (6.18)
  */
-import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFindMarked } from '../base/xarray.ts';
+import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFindMarked } from '../base/xarray_mark.ts';
 import { FGP_STABLE, fgfSetOrder, filemapGetOrCreate, folioUnlock } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';

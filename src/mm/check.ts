@@ -12,7 +12,9 @@
  *  F7 a folio under write-back is uptodate; nothing is locked while nothing is in flight.
  */
 import { Bug } from '../base/errors.ts';
-import { checkXarray, XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFind, xaGetMark } from '../base/xarray.ts';
+import { xaFind } from '../base/xarray.ts';
+import { checkXarray } from '../base/xarray_check.ts';
+import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaGetMark } from '../base/xarray_mark.ts';
 
 import { AS_SWAPBACKED } from './address_space.ts';
 import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';

@@ -7,20 +7,9 @@
  * sleep, the call returns false and Machine.wait names the folio.
  */
 import { assert } from '../base/errors.ts';
-import {
-  toValue,
-  valueEntry,
-  XA_MARK_DIRTY,
-  XA_MARK_TOWRITE,
-  XA_MARK_WRITEBACK,
-  xaClearMark,
-  xaConflict,
-  xaErase,
-  xaLoad,
-  xaReplace,
-  xaSetMark,
-  xaStore,
-} from '../base/xarray.ts';
+import { xaConflict, xaErase, xaLoad, xaReplace, xaStore } from '../base/xarray.ts';
+import { XA_MARK_DIRTY, XA_MARK_TOWRITE, XA_MARK_WRITEBACK, xaClearMark, xaSetMark } from '../base/xarray_mark.ts';
+import { toValue, valueEntry } from '../base/xarray_node.ts';
 import { AS_STABLE_WRITES, AS_SWAPBACKED } from './address_space.ts';
 import { __GFP_FS, __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE, GFP_HIGHUSER_MOVABLE } from './gfp.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';

@@ -3,7 +3,7 @@
  * answers; it reads no clock, draws no random number and waits for nothing. Where the kernel would sleep, a call returns −1
  * and `wait` names the folio; the face calls again when the I/O has ended.
  */
-import type { Xarray } from '../base/xarray.ts';
+import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
 import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId } from './ids.ts';

@@ -1,7 +1,7 @@
 /** Making a machine, its files and their opens. @kernel mm/mm_init.c mm_core_init (6.18) */
 import { assert, QuireError } from '../base/errors.ts';
 import { allocate, grow } from '../base/table.ts';
-import { xarray } from '../base/xarray.ts';
+import { xarray } from '../base/xarray_node.ts';
 import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
 import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';

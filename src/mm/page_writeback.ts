@@ -14,7 +14,7 @@ import {
   xaFindMarked,
   xaMarked,
   xaSetMark,
-} from '../base/xarray.ts';
+} from '../base/xarray_mark.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import { opsOf } from './filemap.ts';
 import { type FolioId, type MappingId, PGOFF_MAX } from './ids.ts';

@@ -15,7 +15,8 @@
  *
  * Sizes are in pages. Follows "Readahead: the documentation I wanted to read" (Brown, LWN 2022).
  */
-import { nextMiss, prevMiss, xaLoad } from '../base/xarray.ts';
+import { xaLoad } from '../base/xarray.ts';
+import { nextMiss, prevMiss } from '../base/xarray_cursor.ts';
 import { FMODE_RANDOM } from './address_space.ts';
 import { ctz, EEXIST, ENOMEM, filemapAddFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';

@@ -2,7 +2,7 @@
  * Shrinkers: caches of kernel objects that give some back at each step of a reclaim. One is modelled: nodes of the page
  * cache that hold nothing but shadows.
  */
-import { xaDropShadowNode } from '../base/xarray.ts';
+import { xaDropShadowNode } from '../base/xarray_node.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.ts';
