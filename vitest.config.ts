@@ -9,7 +9,9 @@ const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/go
 );
 const notes = chromium === undefined ? ['browser tests: not run, no chromium on this machine'] : [];
 
-const node = { test: { name: 'node', include: ['test/**/*.test.ts'] } };
+/** A test that hangs ends; none is meant to be fast. */
+const testTimeout = 180_000;
+const node = { test: { name: 'node', include: ['test/**/*.test.ts'], testTimeout } };
 const browser = (executablePath: string) => ({
   // Found before the first test: a package met later would reload the page under a running test.
   optimizeDeps: { include: ['fast-check'] },
@@ -17,6 +19,7 @@ const browser = (executablePath: string) => ({
     name: 'browser',
     include: ['test/{base,arch,mm,fs}/**/*.test.ts'],
     exclude: ['**/*.node.test.ts'],
+    testTimeout,
     browser: {
       enabled: true,
       headless: true,
