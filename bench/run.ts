@@ -1,0 +1,92 @@
+/**
+ * Speed and memory of a replay, beside a bare loop of the same shape in the same run.
+ *
+ *     npm run bench              all of it
+ *     npm run bench -- zipf      one: zipf, files, programs, operations, memory
+ *
+ * Every figure is the median of several runs (their number is printed), each in a process of its own; one line of JSON for each
+ * goes to bench/results.jsonl.
+ */
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = join(here, '..');
+const RUNS = 5;
+
+/** What one run says. */
+type Figures = Readonly<Record<string, number>>;
+
+function child(name: string, ...args: readonly string[]): Figures {
+  const tsx = join(root, 'node_modules/tsx/dist/loader.mjs');
+  const out = execFileSync(process.execPath, ['--import', `file://${tsx}`, join(here, 'workloads.ts'), name, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  return JSON.parse(out) as Figures;
+}
+
+const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1] as number;
+};
+
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
+
+/** Runs a workload `times` times and prints the median of each figure, with the lowest and highest of the first. */
+function measure(name: string, times: number, ...args: readonly string[]): Figures {
+  const all = Array.from({ length: times }, () => child(name, ...args));
+  const out: Record<string, number> = {};
+  for (const key of Object.keys(all[0] as Figures)) out[key] = median(all.map((f) => f[key] as number));
+  const text = Object.entries(out).map(([key, v]) => `${key} ${Number.isInteger(v) ? v : v.toPrecision(4)}`);
+  console.log(
+    `${[name, ...args.map((a) => a.split('/').pop())].join(' ').padEnd(34)} ${text.join('  ')}  (${times} runs)`,
+  );
+  const record = {
+    name,
+    args: args.map((a) => a.split('/').pop()),
+    runs: times,
+    figures: out,
+    commit,
+    node: process.version,
+  };
+  appendFileSync(join(here, 'results.jsonl'), `${JSON.stringify({ ...record, cpu: cpus()[0]?.model })}\n`);
+  return out;
+}
+
+const wanted = process.argv.slice(2);
+const chosen = (name: string): boolean => wanted.length === 0 || wanted.includes(name);
+const known = ['zipf', 'files', 'programs', 'operations', 'memory'];
+const unknown = wanted.find((name) => !known.includes(name));
+if (unknown !== undefined) {
+  console.error(`bench: no benchmark '${unknown}': expected some of ${known.join(', ')}`);
+  process.exit(2);
+}
+const work = mkdtempSync(join(tmpdir(), 'quire-bench-'));
+try {
+  if (chosen('zipf')) {
+    const trace = join(work, 'zipf.oracleGeneral');
+    execFileSync(process.execPath, ['--import', 'tsx', join(root, 'tools/zipf.ts'), trace], {
+      cwd: root,
+      stdio: 'ignore',
+    });
+    const bare = measure('bareLru', RUNS, trace);
+    const replay = measure('zipf', RUNS, trace);
+    console.log(
+      `  replay / bare LRU: ${((replay.millionPerSecond as number) / (bare.millionPerSecond as number)).toFixed(3)}`,
+    );
+  }
+  if (chosen('files')) for (const name of ['sequential', 'append', 'overwrite']) measure(name, RUNS);
+  if (chosen('programs')) {
+    const examples = join(root, 'examples');
+    for (const file of readdirSync(examples).filter((f) => f.endsWith('.ops')))
+      measure('program', RUNS, join(examples, file));
+  }
+  if (chosen('operations')) for (const n of ['1', '10', '100']) measure('operations', n === '100' ? 1 : 3, n);
+  if (chosen('memory')) for (const gib of ['1', '16', '64', '256', '1024']) measure('memory', 3, gib);
+} finally {
+  if (existsSync(work)) rmSync(work, { recursive: true });
+}
