@@ -18,7 +18,7 @@ export type Order = Brand<number, 'Order'>;
 
 export const NO_FOLIO = 0 as FolioId;
 export const NO_PFN = 0 as Pfn;
-/** Frames a machine may have: the widest frame number that an Int32Array holds. */
-export const FRAMES_MAX = 2 ** 31 - 1;
+/** Frames a machine may have: their memory map of 16 words each is one array, of 2^32 elements at most. 1 TiB of 4 KiB frames. */
+export const FRAMES_MAX: number = 2 ** 28;
 /** Pages a file may have. */
 export const PGOFF_MAX = 2 ** 31 - 1;

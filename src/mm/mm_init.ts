@@ -1,6 +1,7 @@
 /** Making a machine, its files and their opens. @kernel mm/mm_init.c mm_core_init (6.18) */
 import { assert, QuireError } from '../base/errors.ts';
 import { allocate, grow } from '../base/table.ts';
+import { formatBytes } from '../base/units.ts';
 import { xarray } from '../base/xarray_node.ts';
 import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
 import { readBatch } from './filemap.ts';
@@ -21,7 +22,10 @@ export function machine(config: MachineConfig): Machine {
   const frames = Math.floor(config.memory / config.pageSize);
   if (frames < 256) throw new QuireError('EINVAL', `memory ${config.memory}: expected at least 256 pages`);
   if (frames > FRAMES_MAX)
-    throw new QuireError('EINVAL', `memory ${config.memory}: expected at most ${FRAMES_MAX} pages`);
+    throw new QuireError(
+      'EINVAL',
+      `memory ${formatBytes(config.memory)}: expected at most ${formatBytes(FRAMES_MAX * config.pageSize)}`,
+    );
   const zones = zonesInit(frames, config.pageSize, config.thp);
   const m: Machine = {
     config,
