@@ -43,7 +43,7 @@ export function xaLoad(xa: Xarray, head: number, index: number): number {
   let e = slots[at] as number;
   if (e >= 0) return e;
   if (isSibling(e)) {
-    at = (at & ~63) + toSibling(e);
+    at = (at & ~63) | toSibling(e);
     e = slots[at] as number;
     if (e > 0) return e;
   }

@@ -200,14 +200,14 @@ export function deleteNode(xa: Xarray, heads: Int32Array, h: number, node: numbe
  */
 export function slotOf(xa: Xarray, head: number, index: number): number {
   const at = index >>> 6;
-  if (head === xa.leafHead && at === xa.leafAt) return xa.leaf * 64 + (index & 63);
+  if (head === xa.leafHead && at === xa.leafAt) return (xa.leaf << 6) | (index & 63);
   if (head === 0) return -1;
   const { slots, shift } = xa.nodes;
   let n = toNode(head);
   let s = shift[n] as number;
   if (s < 24 && index >>> (s + 6) !== 0) return -1;
   for (; s > 0; s -= 6) {
-    const i = n * 64 + ((index >>> s) & 63);
+    const i = (n << 6) | ((index >>> s) & 63);
     const e = slots[i] as number;
     if (!isNode(e)) return i;
     n = toNode(e);
@@ -215,12 +215,12 @@ export function slotOf(xa: Xarray, head: number, index: number): number {
   xa.leaf = n;
   xa.leafHead = head;
   xa.leafAt = at;
-  return n * 64 + (index & 63);
+  return (n << 6) | (index & 63);
 }
 
 /** The same for an index that an entry covers: the entry's first slot. */
 export function entrySlotOf(xa: Xarray, head: number, index: number): number {
   const at = slotOf(xa, head, index);
   const e = xa.nodes.slots[at] as number;
-  return isSibling(e) ? (at & ~63) + toSibling(e) : at;
+  return isSibling(e) ? (at & ~63) | toSibling(e) : at;
 }

@@ -35,6 +35,8 @@ import {
 import { BlockStates } from './block_state.ts';
 import { Extents, MAPPED } from './extents.ts';
 
+const { PG_dirty, PG_locked, PG_private, PG_uptodate, PG_writeback } = PG;
+
 /** A file on the device. */
 export interface Inode {
   readonly extents: Extents;
@@ -102,18 +104,18 @@ export abstract class BlockFs implements AddressSpaceOperations {
   /** The folio's per-block state, attached if it is missing; 0 for a folio of one block. */
   protected attachState(m: Machine, mapping: MappingId, folio: FolioId): number {
     const { map } = m;
-    if (folioTest(map, folio, PG.PG_private)) return folioPrivate(map, folio);
+    if (folioTest(map, folio, PG_private)) return folioPrivate(map, folio);
     const nr = this.blocksOf(m, mapping, folio);
     if (nr <= 1) return 0;
     const row = this.states.alloc(nr);
-    if (folioTest(map, folio, PG.PG_uptodate)) this.states.setUptodate(row, 0, nr);
-    if (folioTest(map, folio, PG.PG_dirty)) this.states.setDirty(row, 0, nr);
+    if (folioTest(map, folio, PG_uptodate)) this.states.setUptodate(row, 0, nr);
+    if (folioTest(map, folio, PG_dirty)) this.states.setDirty(row, 0, nr);
     folioAttachPrivate(map, folio, row);
     return row;
   }
 
   protected stateOf(m: Machine, folio: FolioId): number {
-    return folioTest(m.map, folio, PG.PG_private) ? folioPrivate(m.map, folio) : 0;
+    return folioTest(m.map, folio, PG_private) ? folioPrivate(m.map, folio) : 0;
   }
 
   protected detachState(m: Machine, folio: FolioId): void {
@@ -169,14 +171,16 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const block = this.blockSize(m, mapping);
     const start = index * page;
     const stop = (index + nrPages) * page;
-    const eof = Math.ceil((m.spaces.size[mapping] as number) / block) * block;
+    const perByte = 1 / block;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) * perByte) * block;
     const end = Math.min(stop, eof);
     const { extents } = this.inode(mapping);
-    if (start < end && extents.covers(start / block, end / block, MAPPED)) {
+    if (start < end && extents.covers(start * perByte, end * perByte, MAPPED)) {
       this.mappingCalls++;
       if ((this.stateOnRead && nrPages * page > block) || stop > eof)
         this.attachStates(m, mapping, index, index + nrPages);
       m.io.read(mapping, start, end - start, m.ahead);
+      if (end === stop) return;
       for (let i = Math.ceil(end / page); i < index + nrPages; ) {
         // A folio of a large block size may begin past the end of the file only when the file shrank meanwhile.
         const folio = filemapGetFolio(m, mapping, i);
@@ -228,7 +232,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { map } = m;
     const page = m.config.pageSize;
     const end = offset + length;
-    for (let i = Math.floor(offset / page); i * page < end; ) {
+    for (let i = Math.floor(offset * m.pagesPerByte); i * page < end; ) {
       const folio = filemapGetFolio(m, mapping, i);
       if (folio === 0) {
         i++;
@@ -250,7 +254,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
       if (pending > 0) continue;
       if (this.states.rows.edge[row] === 1) {
         this.states.rows.edge[row] = 0;
-        if (this.states.allUptodate(row)) folioSet(map, folio, PG.PG_uptodate);
+        if (this.states.allUptodate(row)) folioSet(map, folio, PG_uptodate);
         continue;
       }
       // What was not read is a hole or past the end: zeros.
@@ -276,8 +280,8 @@ export abstract class BlockFs implements AddressSpaceOperations {
     if (row === 0) {
       m.io.read(mapping, offset, length, false);
       // The end of a read unlocks, and this one was for the writer.
-      folioSet(map, folio, PG.PG_locked);
-      if (folioTest(map, folio, PG.PG_uptodate)) return true;
+      folioSet(map, folio, PG_locked);
+      if (folioTest(map, folio, PG_uptodate)) return true;
     } else {
       this.states.rows.readPending[row] = length;
       this.states.rows.edge[row] = 1;
@@ -294,14 +298,13 @@ export abstract class BlockFs implements AddressSpaceOperations {
   protected writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
     const block = this.blockSize(m, mapping);
     const row = this.stateOf(m, folio);
-    if (row === 0) folioSet(m.map, folio, PG.PG_uptodate);
+    if (row === 0) folioSet(m.map, folio, PG_uptodate);
     else {
       const first = Math.floor(from / block);
       const n = Math.ceil(to / block) - first;
       this.states.setUptodate(row, first, n);
       this.states.setDirty(row, first, n);
-      if (!folioTest(m.map, folio, PG.PG_uptodate) && this.states.allUptodate(row))
-        folioSet(m.map, folio, PG.PG_uptodate);
+      if (!folioTest(m.map, folio, PG_uptodate) && this.states.allUptodate(row)) folioSet(m.map, folio, PG_uptodate);
     }
     filemapDirtyFolio(m, mapping, folio);
   }
@@ -373,7 +376,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
       }
       const from = folioIndex(map, folio) * page;
       i = folioNextIndex(map, folio);
-      if (!folioTest(map, folio, PG.PG_writeback)) continue;
+      if (!folioTest(map, folio, PG_writeback)) continue;
       const row = this.stateOf(m, folio);
       if (row !== 0) {
         const part = Math.min(end, i * page) - Math.max(offset, from);
@@ -389,7 +392,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   // Letting go.
 
   releaseFolio(m: Machine, folio: FolioId): boolean {
-    if (folioTest(m.map, folio, PG.PG_dirty)) return false;
+    if (folioTest(m.map, folio, PG_dirty)) return false;
     this.detachState(m, folio);
     return true;
   }

@@ -11,6 +11,8 @@ import type { Io, Machine } from '../mm/machine.ts';
 import { folioTest } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
 
+const { PG_locked, PG_writeback } = PG;
+
 const READ_LATENCY_NS = 85e3;
 const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
@@ -45,7 +47,7 @@ export class Device implements Io {
   }
 
   private count(sizes: Float64Array, length: number): void {
-    const pages = Math.ceil(length / this.m.config.pageSize);
+    const pages = Math.ceil(length * this.m.pagesPerByte);
     const bucket = pages <= 1 ? 0 : 32 - Math.clz32(pages - 1);
     sizes[bucket] = (sizes[bucket] as number) + 1;
   }
@@ -105,7 +107,7 @@ export class Device implements Io {
 
   /** Lets time pass until the folio is neither locked nor under write-back. False when nothing in flight can free it. */
   waitFor(folio: FolioId): boolean {
-    while (folioTest(this.m.map, folio, PG.PG_writeback | PG.PG_locked)) {
+    while (folioTest(this.m.map, folio, PG_writeback | PG_locked)) {
       if (this.head === this.queue.length) return false;
       this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
       this.answer();

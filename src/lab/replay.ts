@@ -3,17 +3,15 @@
  * did and what it holds at the end. The engine says "wait" where the kernel would sleep; the device here lets time pass.
  */
 import { QuireError } from '../base/errors.ts';
-import { xaLoad } from '../base/xarray.ts';
 import { largeFolioOrders } from '../fs/filesystems.ts';
 import { mount } from '../fs/mount.ts';
-import { type AddressSpaceOperations, FMODE_RANDOM } from '../mm/address_space.ts';
+import type { AddressSpaceOperations } from '../mm/address_space.ts';
 import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { type Kiocb, kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine, Tracer } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
-import { folioFlags } from '../mm/mm_types.ts';
 import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
 import { kiocbInvalidatePages } from '../mm/truncate.ts';
@@ -30,11 +28,10 @@ import {
   type TraceSource,
 } from '../trace/event.ts';
 import { Device } from './device.ts';
+import { AHEAD, LookAhead } from './look_ahead.ts';
 import { type Resolved, resolve, type Settings } from './settings.ts';
 
 const HANDLES = 4096;
-/** Reads that are looked at before they are replayed. */
-const AHEAD = 32;
 /** What the processor does between two waits: system call, lookup, copy at 10 GB/s. */
 const OP_NS = 1000;
 const COPY_NS_PER_BYTE = 0.1;
@@ -78,9 +75,7 @@ export class Replay implements Tracer {
   private readonly handleFile = new Int32Array(HANDLES);
   private readonly handleFlags = new Int32Array(HANDLES);
   private readonly freeFiles: FileId[] = [];
-  /** Of lookAhead: folios, and something to do with what it saw. */
-  private readonly ahead = new Int32Array(AHEAD);
-  private seen = 0;
+  private readonly lookAhead: LookAhead;
   private readonly iocb: Kiocb = kiocb(0 as FileId, 0, 0);
 
   constructor(source: TraceSource, set: Settings) {
@@ -98,6 +93,7 @@ export class Replay implements Tracer {
       dirtyBackgroundRatio: 10,
     });
     this.device = new Device(this.m);
+    this.lookAhead = new LookAhead(this.m);
     this.m.io = this.device;
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
@@ -150,10 +146,10 @@ export class Replay implements Tracer {
   }
 
   private rows(e: Events, from: number, to: number): void {
-    const { m, device } = this;
+    const { m, device, lookAhead } = this;
     const { op, id, offset, length } = e;
     for (let i = from; i < to; i++) {
-      if ((i - from) % AHEAD === 0) this.lookAhead(e, i, Math.min(i + AHEAD, to));
+      if (((i - from) & (AHEAD - 1)) === 0) lookAhead.reads(e, i, Math.min(i + AHEAD, to), this.handleFile);
       const o = op[i] as number;
       m.now += OP_NS;
       if (o === OP.pread) this.read(id[i] as number, offset[i] as number, length[i] as number, false);
@@ -162,26 +158,6 @@ export class Replay implements Tracer {
       device.poll();
     }
     this.ops += to - from;
-  }
-
-  /**
-   * Looks at what the next random reads will look at, all of them before the first is replayed: the host's memory answers
-   * many questions at once in the time of one. Nothing is changed.
-   */
-  private lookAhead(e: Events, from: number, to: number): void {
-    const { m, ahead, handleFile } = this;
-    const { op, id, offset } = e;
-    let n = 0;
-    for (let i = from; i < to; i++) {
-      const file = handleFile[id[i] as number] as number;
-      if (op[i] !== OP.pread || ((m.files.fmode[file] as number) & FMODE_RANDOM) === 0) continue;
-      const index = Math.floor((offset[i] as number) / m.config.pageSize);
-      const found = xaLoad(m.pages, m.spaces.head[m.files.mapping[file] as number] as number, index);
-      if (found > 0) ahead[n++] = found;
-    }
-    let seen = 0;
-    for (let i = 0; i < n; i++) seen |= folioFlags(m.map, ahead[i] as FolioId);
-    this.seen |= seen;
   }
 
   private skip(what: string): void {

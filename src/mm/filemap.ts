@@ -37,6 +37,8 @@ import { folioAddLru, folioMarkAccessed, folioPut, folioRotateReclaimable } from
 import { V } from './vmstat.ts';
 import { workingsetRefault } from './workingset.ts';
 
+const { PG_dirty, PG_locked, PG_private, PG_reclaim, PG_uptodate, PG_writeback } = PG;
+
 /** Folios that one pass of a read looks at. @kernel include/linux/pagevec.h PAGEVEC_SIZE (6.18) */
 export const PAGEVEC_SIZE = 31;
 /** Request flags of folios made for the page cache. @kernel mm/filemap.c mapping_gfp_mask (6.18) */
@@ -68,7 +70,7 @@ export function filemapAddFolio(m: Machine, mapping: MappingId, folio: FolioId, 
     return EEXIST;
   }
   const age = pages.age;
-  folioSet(map, folio, PG.PG_locked);
+  folioSet(map, folio, PG_locked);
   const nr = 1 << order;
   folioRefAdd(map, folio, nr);
   folioSetMapping(map, folio, mapping);
@@ -125,15 +127,15 @@ export function pageCacheReplaceFolio(m: Machine, from: FolioId, to: FolioId): v
 /** Gives up a folio's private data, if it can. @kernel mm/filemap.c filemap_release_folio (6.18) */
 export function filemapReleaseFolio(m: Machine, folio: FolioId): boolean {
   const flags = folioFlags(m.map, folio);
-  if ((flags & PG.PG_writeback) !== 0) return false;
-  if ((flags & PG.PG_private) === 0) return true;
+  if ((flags & PG_writeback) !== 0) return false;
+  if ((flags & PG_private) === 0) return true;
   const ops = m.aops[m.spaces.ops[folioMapping(m.map, folio)] as number];
   return ops === undefined || ops.releaseFolio(m, folio);
 }
 
 /** Ends the lock of a folio. @kernel mm/filemap.c folio_unlock (6.18) */
 export function folioUnlock(m: Machine, folio: FolioId): void {
-  folioClear(m.map, folio, PG.PG_locked);
+  folioClear(m.map, folio, PG_locked);
 }
 
 // FGP flags of filemapGetOrCreate. @kernel include/linux/pagemap.h FGP_ACCESSED (6.18)
@@ -159,13 +161,12 @@ export function filemapGetOrCreate(m: Machine, mapping: MappingId, at: number, f
       const folio = e as FolioId;
       const flags = folioFlags(map, folio);
       const wait =
-        (flags & PG.PG_locked) !== 0 ||
-        ((fgp & FGP_STABLE) !== 0 && (flags & PG.PG_writeback) !== 0 && stable(m, mapping));
+        (flags & PG_locked) !== 0 || ((fgp & FGP_STABLE) !== 0 && (flags & PG_writeback) !== 0 && stable(m, mapping));
       if (wait) {
         m.wait = folio;
         return -1 as FolioId;
       }
-      folioSet(map, folio, PG.PG_locked);
+      folioSet(map, folio, PG_locked);
       return folio;
     }
     const min = spaces.minOrder[mapping] as number;
@@ -239,7 +240,7 @@ function filemapGetReadBatch(m: Machine, mapping: MappingId, index: number, last
     if (e <= 0) break;
     batch.folios[nr++] = e;
     const flags = map[e * PAGE_WORDS] as number;
-    if (nr === m.release.folioBatch || (flags & PG.PG_uptodate) === 0 || (flags & PG_readahead) !== 0) break;
+    if (nr === m.release.folioBatch || (flags & PG_uptodate) === 0 || (flags & PG_readahead) !== 0) break;
     i = (map[e * PAGE_WORDS + W_INDEX] as number) + (1 << folioOrder(map, e as FolioId));
   }
   batch.nr = nr;
@@ -257,10 +258,9 @@ function filemapGetPages(m: Machine, iocb: Kiocb): number {
   const { map, files, spaces } = m;
   const file = iocb.file;
   const mapping = files.mapping[file] as MappingId;
-  const page = m.config.pageSize;
   const min = spaces.minOrder[mapping] as number;
-  const index = Math.floor(iocb.pos / page);
-  let last = Math.ceil((iocb.pos + iocb.count) / page);
+  const index = Math.floor(iocb.pos * m.pagesPerByte);
+  let last = Math.ceil((iocb.pos + iocb.count) * m.pagesPerByte);
   if (min > 0 && m.release.getPagesRoundsToMinOrder) last = Math.ceil(last / (1 << min)) * (1 << min);
   for (;;) {
     let nr = filemapGetReadBatch(m, mapping, index, last - 1);
@@ -283,7 +283,7 @@ function filemapGetPages(m: Machine, iocb: Kiocb): number {
       pageCacheAsyncRa(m, file, folio, at, last - at);
       for (let i = 0; i < nr; i++) folioRefAdd(map, m.readBatch.folios[i] as FolioId, -1);
     }
-    if (folioTest(map, folio, PG.PG_uptodate)) return PAGES_OK;
+    if (folioTest(map, folio, PG_uptodate)) return PAGES_OK;
     const state = filemapUpdatePage(m, iocb, mapping, folio);
     if (state === PAGES_OK) return PAGES_OK;
     if (state === PAGES_EIO) return nr > 1 && --m.readBatch.nr > 0 ? PAGES_OK : PAGES_EIO;
@@ -307,7 +307,7 @@ function filemapCreateFolio(m: Machine, mapping: MappingId, at: number, min: num
 /** Makes a folio that is not uptodate readable, or says that the read must wait for it. @kernel mm/filemap.c filemap_update_page (6.18) */
 function filemapUpdatePage(m: Machine, iocb: Kiocb, mapping: MappingId, folio: FolioId): number {
   const { map } = m;
-  if (folioTest(map, folio, PG.PG_locked)) {
+  if (folioTest(map, folio, PG_locked)) {
     m.wait = folio;
     iocb.asked = folio;
     return PAGES_WAIT;
@@ -319,11 +319,11 @@ function filemapUpdatePage(m: Machine, iocb: Kiocb, mapping: MappingId, folio: F
   const ops = opsOf(m, mapping);
   if (ops.isPartiallyUptodate(m, folio, from, length)) return PAGES_OK;
   if (iocb.asked === folio) return PAGES_EIO;
-  folioSet(map, folio, PG.PG_locked);
+  folioSet(map, folio, PG_locked);
   iocb.asked = folio;
   ops.readFolio(m, mapping, folio);
-  if (folioTest(map, folio, PG.PG_uptodate)) return PAGES_OK;
-  if (!folioTest(map, folio, PG.PG_locked)) return PAGES_EIO;
+  if (folioTest(map, folio, PG_uptodate)) return PAGES_OK;
+  if (!folioTest(map, folio, PG_locked)) return PAGES_EIO;
   m.wait = folio;
   return PAGES_WAIT;
 }
@@ -342,16 +342,16 @@ function readOnePage(m: Machine, iocb: Kiocb, mapping: MappingId): boolean {
   const { map, files } = m;
   const file = iocb.file;
   const { pos, count } = iocb;
-  const page = m.config.pageSize;
-  const index = Math.floor(pos / page);
   const end = pos + count;
-  if (count === 0 || end > (index + 1) * page || end > (m.spaces.size[mapping] as number)) return false;
+  if (count === 0 || end > (m.spaces.size[mapping] as number)) return false;
+  const index = (pos * m.pagesPerByte) | 0;
+  if ((((end - 1) * m.pagesPerByte) | 0) !== index) return false;
   const e = xaLoad(m.pages, m.spaces.head[mapping] as number, index);
   if (e <= 0) return false;
   const flags = map[e * PAGE_WORDS] as number;
-  if ((flags & (PG.PG_uptodate | PG_readahead)) !== PG.PG_uptodate) return false;
-  const lastPos = files.prevPos[file] as number;
-  if (!sameAsLast(m, (1 << folioOrder(map, e as FolioId)) * page, pos, lastPos)) folioMarkAccessed(m, e as FolioId);
+  if ((flags & (PG_uptodate | PG_readahead)) !== PG_uptodate) return false;
+  if (!sameAsLast(m, folioOrder(map, e as FolioId), index, files.prevPos[file] as number))
+    folioMarkAccessed(m, e as FolioId);
   iocb.pos = end;
   iocb.count = 0;
   iocb.done += count;
@@ -360,11 +360,14 @@ function readOnePage(m: Machine, iocb: Kiocb, mapping: MappingId): boolean {
   return true;
 }
 
-/** Was the last read in this folio (in this page, by the older law)? Then it counts as one access with it. */
-function sameAsLast(m: Machine, size: number, pos: number, lastPos: number): boolean {
-  if (m.release.markAccessedFirst === 'folio') return Math.floor(pos / size) === Math.floor((lastPos - 1) / size);
-  const page = m.config.pageSize;
-  return Math.floor(pos / page) === Math.floor(lastPos / page);
+/**
+ * Did the last read end in this folio, of 2^order pages (or in this page, by the older law)? Then a read at page `index`
+ * counts as one access with it.
+ */
+function sameAsLast(m: Machine, order: number, index: number, lastPos: number): boolean {
+  if (m.release.markAccessedFirst === 'folio')
+    return Math.floor((lastPos - 1) * m.pagesPerByte) >> order === index >> order;
+  return Math.floor(lastPos * m.pagesPerByte) === index;
 }
 
 /** What a call of filemapRead came to. */
@@ -398,9 +401,9 @@ export function filemapRead(m: Machine, iocb: Kiocb): number {
     const batch = m.readBatch;
     for (let i = 0; i < batch.nr && iocb.pos < end; i++) {
       const folio = batch.folios[i] as FolioId;
-      const size = (1 << folioOrder(map, folio)) * page;
-      if (i > 0 || !sameAsLast(m, size, iocb.pos, lastPos)) folioMarkAccessed(m, folio);
-      const stop = Math.min(end, folioIndex(map, folio) * page + size);
+      const order = folioOrder(map, folio);
+      if (i > 0 || !sameAsLast(m, order, (iocb.pos * m.pagesPerByte) | 0, lastPos)) folioMarkAccessed(m, folio);
+      const stop = Math.min(end, (folioIndex(map, folio) + (1 << order)) * page);
       iocb.count -= stop - iocb.pos;
       iocb.done += stop - iocb.pos;
       iocb.pos = stop;
@@ -415,21 +418,21 @@ export function filemapRead(m: Machine, iocb: Kiocb): number {
 
 /** The read of a folio has ended: it is uptodate unless that failed, and unlocked. @kernel mm/filemap.c folio_end_read (6.18) */
 export function folioEndRead(m: Machine, folio: FolioId, ok: boolean): void {
-  if (ok) folioSet(m.map, folio, PG.PG_uptodate);
-  folioClear(m.map, folio, PG.PG_locked);
+  if (ok) folioSet(m.map, folio, PG_uptodate);
+  folioClear(m.map, folio, PG_locked);
 }
 
 /** Write-back of a folio has ended. @kernel mm/filemap.c folio_end_writeback (6.18) */
 export function folioEndWriteback(m: Machine, folio: FolioId): void {
   const { map } = m;
-  const reclaim = folioTest(map, folio, PG.PG_reclaim);
+  const reclaim = folioTest(map, folio, PG_reclaim);
   if (reclaim) {
-    folioClear(map, folio, PG.PG_reclaim);
+    folioClear(map, folio, PG_reclaim);
     folioRotateReclaimable(m, folio);
   }
   const mapping = folioMapping(map, folio);
   if (mapping !== 0) clearMark(m, mapping, folio, XA_MARK_WRITEBACK);
-  folioClear(map, folio, PG.PG_writeback);
+  folioClear(map, folio, PG_writeback);
   const nr = folioNrPages(map, folio);
   m.vmstat[V.nr_writeback] = (m.vmstat[V.nr_writeback] as number) - nr;
   m.vmstat[V.nr_written] = (m.vmstat[V.nr_written] as number) + nr;
@@ -443,11 +446,11 @@ function clearMark(m: Machine, mapping: MappingId, folio: FolioId, mark: number)
 export function folioStartWriteback(m: Machine, folio: FolioId, keepTowrite: boolean): void {
   const { map } = m;
   const mapping = folioMapping(map, folio);
-  folioSet(map, folio, PG.PG_writeback);
+  folioSet(map, folio, PG_writeback);
   const head = m.spaces.head[mapping] as number;
   const index = folioIndex(map, folio);
   xaSetMark(m.pages, head, index, XA_MARK_WRITEBACK);
-  if (!folioTest(map, folio, PG.PG_dirty)) xaClearMark(m.pages, head, index, XA_MARK_DIRTY);
+  if (!folioTest(map, folio, PG_dirty)) xaClearMark(m.pages, head, index, XA_MARK_DIRTY);
   if (!keepTowrite) xaClearMark(m.pages, head, index, XA_MARK_TOWRITE);
   m.vmstat[V.nr_writeback] = (m.vmstat[V.nr_writeback] as number) + folioNrPages(map, folio);
 }

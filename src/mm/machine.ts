@@ -59,6 +59,8 @@ export interface Machine {
   readonly config: MachineConfig;
   readonly release: Release;
   readonly pageShift: number;
+  /** 1 / page size: a product with it is exact, and cheaper than a quotient. */
+  readonly pagesPerByte: number;
   /** Largest order of the page cache. @kernel include/linux/pagemap.h MAX_PAGECACHE_ORDER (6.18) */
   readonly maxPagecacheOrder: number;
   io: Io;

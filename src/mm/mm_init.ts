@@ -31,6 +31,7 @@ export function machine(config: MachineConfig): Machine {
     config,
     release: config.release,
     pageShift: 31 - Math.clz32(config.pageSize),
+    pagesPerByte: 1 / config.pageSize,
     maxPagecacheOrder: config.thp ? Math.min(MAX_XAS_ORDER, zones.pmdOrder) : 8,
     io: {
       read: () => assert(false, 'a machine that does I/O has a device'),

@@ -13,6 +13,8 @@
 import type { FolioId, MappingId, MemcgId, Order, Pfn, Pgoff } from './ids.ts';
 import { PG } from './page_flags.ts';
 
+const { PG_head, PG_private } = PG;
+
 /** Words of one struct page. */
 export const PAGE_WORDS = 16;
 
@@ -56,7 +58,7 @@ export function folioClear(map: MemoryMap, f: FolioId, flag: number): void {
 /** log2 of the folio's pages. @kernel include/linux/mm.h folio_order (6.18) */
 export function folioOrder(map: MemoryMap, f: FolioId): Order {
   const w = f * PAGE_WORDS;
-  return (((map[w] as number) & PG.PG_head) === 0 ? 0 : (map[w + W_FLAGS_1] as number) & 0xff) as Order;
+  return (((map[w] as number) & PG_head) === 0 ? 0 : (map[w + W_FLAGS_1] as number) & 0xff) as Order;
 }
 export const folioNrPages = (map: MemoryMap, f: FolioId): number => 1 << folioOrder(map, f);
 
@@ -80,16 +82,16 @@ export const folioPrivate = (map: MemoryMap, f: FolioId): number => map[f * PAGE
 export function folioAttachPrivate(map: MemoryMap, f: FolioId, row: number): void {
   const w = f * PAGE_WORDS;
   map[w + W_PRIVATE] = row;
-  map[w] = (map[w] as number) | PG.PG_private;
+  map[w] = (map[w] as number) | PG_private;
   map[w + W_REFCOUNT] = (map[w + W_REFCOUNT] as number) + 1;
 }
 /** Detaches private data and drops its reference; returns the row. @kernel include/linux/pagemap.h folio_detach_private (6.18) */
 export function folioDetachPrivate(map: MemoryMap, f: FolioId): number {
   const w = f * PAGE_WORDS;
-  if (((map[w] as number) & PG.PG_private) === 0) return 0;
+  if (((map[w] as number) & PG_private) === 0) return 0;
   const row = map[w + W_PRIVATE] as number;
   map[w + W_PRIVATE] = 0;
-  map[w] = (map[w] as number) & ~PG.PG_private;
+  map[w] = (map[w] as number) & ~PG_private;
   map[w + W_REFCOUNT] = (map[w + W_REFCOUNT] as number) - 1;
   return row;
 }
@@ -139,7 +141,7 @@ export function pageFolio(map: MemoryMap, pfn: Pfn): FolioId {
 export function prepCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void {
   const head = pfn * PAGE_WORDS;
   const link = (pfn << 1) | 1;
-  map[head] = (map[head] as number) | PG.PG_head;
+  map[head] = (map[head] as number) | PG_head;
   const end = head + (PAGE_WORDS << order);
   for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
     map[w + W_NEXT] = link;
@@ -158,7 +160,7 @@ export function prepCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void 
 /** Takes a compound page apart before it is freed or split: tails become plain pages. */
 export function clearCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void {
   const head = pfn * PAGE_WORDS;
-  map[head] = (map[head] as number) & ~PG.PG_head;
+  map[head] = (map[head] as number) & ~PG_head;
   map[head + W_FLAGS_1] = 0;
   map[head + W_NR_PAGES] = 0;
   map[head + W_LARGE_MAPCOUNT] = 0;

@@ -50,6 +50,8 @@ import { allocFlagsNofragment, getPageFromFreelist, gfpMigratetype, gfpZone } fr
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
+const { PG_head } = PG;
+
 export type { Zones } from './mmzone.ts';
 
 /**
@@ -124,7 +126,7 @@ export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
     map[w + W_MAPPING] >> 2 === 0 && map[w + W_MAPCOUNT] === -1,
     'freeFrozenPages: in no file, not mapped, not free',
   );
-  if (order > 0 && (flags & PG.PG_head) !== 0) clearCompoundPage(map, pfn, order);
+  if (order > 0 && (flags & PG_head) !== 0) clearCompoundPage(map, pfn, order);
   map[w] = 0;
   map[w + W_MAPPING] = 0;
   map[w + W_INDEX] = 0;

@@ -26,6 +26,8 @@ import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_readahead } from './page_flags.ts';
 import { folioPut } from './swap.ts';
 
+const { PG_writeback } = PG;
+
 /** Pages that force_page_cache_ra asks for at a time: 2 MiB. @kernel mm/readahead.c force_page_cache_ra (6.18) */
 const FORCE_CHUNK_BYTES = 2 * 1024 * 1024;
 
@@ -116,7 +118,7 @@ export function pageCacheSyncRa(m: Machine, file: FileId, index: number, req: nu
  */
 export function pageCacheAsyncRa(m: Machine, file: FileId, folio: FolioId, index: number, req: number): void {
   const { files, map } = m;
-  if (files.raPages[file] === 0 || folioTest(map, folio, PG.PG_writeback)) return;
+  if (files.raPages[file] === 0 || folioTest(map, folio, PG_writeback)) return;
   const mapping = files.mapping[file] as MappingId;
   if (m.tracer !== null) m.tracer.asyncRa(mapping, index, req);
   folioClear(map, folio, PG_readahead);
@@ -233,7 +235,7 @@ function doPageCacheRa(m: Machine, file: FileId, index: number, nr: number, look
   const mapping = m.files.mapping[file] as MappingId;
   const size = m.spaces.size[mapping] as number;
   if (size === 0) return;
-  const end = Math.floor((size - 1) / m.config.pageSize);
+  const end = Math.floor((size - 1) * m.pagesPerByte);
   if (index > end) return;
   if (nr <= end - index) pageCacheRaUnbounded(m, mapping, index, nr, lookahead);
   else
@@ -255,8 +257,8 @@ function pageCacheRaUnbounded(m: Machine, mapping: MappingId, index0: number, nr
   const { pages, spaces } = m;
   const min = spaces.minOrder[mapping] as number;
   const unit = 1 << min;
-  const base = index0 - (index0 % unit);
-  const mark = lookahead <= nr ? Math.ceil((index0 + nr - lookahead) / unit) * unit - base : -1;
+  const base = index0 & -unit;
+  const mark = lookahead <= nr ? ((index0 + nr - lookahead + unit - 1) & -unit) - base : -1;
   const total = nr + (index0 - base);
   let pending = base;
   let i = 0;
@@ -286,7 +288,7 @@ function readPages(m: Machine, mapping: MappingId, index: number, nr: number): v
  */
 export function forcePageCacheRa(m: Machine, file: FileId, index: number, nr: number): void {
   const mapping = m.files.mapping[file] as MappingId;
-  const chunk = FORCE_CHUNK_BYTES / m.config.pageSize;
+  const chunk = FORCE_CHUNK_BYTES >> m.pageShift;
   let left = Math.min(nr, Math.max(m.spaces.ioPages[mapping] as number, m.files.raPages[file] as number));
   let at = index;
   while (left > 0) {

@@ -56,7 +56,7 @@ export function prepareScanControl(m: Machine, sc: ScanControl): void {
       sc.mayDeactivate |= DEACTIVATE_FILE;
   }
   sc.cacheTrimMode =
-    Math.floor(lruvecPageState(m, g, LRU_INACTIVE_FILE) / 2 ** sc.priority) > 0 &&
+    lruvecPageState(m, g, LRU_INACTIVE_FILE) >= 1 << sc.priority &&
     (sc.mayDeactivate & DEACTIVATE_FILE) === 0 &&
     !sc.noCacheTrimMode;
   if (g !== 0) return;
@@ -68,9 +68,7 @@ export function prepareScanControl(m: Machine, sc: ScanControl): void {
   }
   const file = vmstat[V.nr_inactive_file] + vmstat[V.nr_active_file];
   sc.fileIsTiny =
-    file + free <= high &&
-    (sc.mayDeactivate & DEACTIVATE_ANON) === 0 &&
-    Math.floor(vmstat[V.nr_inactive_anon] / 2 ** sc.priority) > 0;
+    file + free <= high && (sc.mayDeactivate & DEACTIVATE_ANON) === 0 && vmstat[V.nr_inactive_anon] >= 1 << sc.priority;
 }
 
 /**
@@ -113,7 +111,7 @@ export function getScanCount(m: Machine, sc: ScanControl, memcg: MemcgId): void 
   if (balance === SCAN_FRACT) [ap, fp] = calculatePressureBalance(swappiness, sc.anonCost, sc.fileCost);
   for (let lru = LRU_INACTIVE_ANON; lru <= LRU_ACTIVE_FILE; lru++) {
     const file = lru >= LRU_INACTIVE_FILE;
-    let scan = Math.floor(m.lruvecs.pages[memcg * NR_LRU_LISTS + lru] / 2 ** sc.priority);
+    let scan = Math.floor(m.lruvecs.pages[memcg * NR_LRU_LISTS + lru] / (1 << sc.priority));
     if (balance === SCAN_FRACT) scan = Math.floor((scan * (file ? fp : ap)) / (ap + fp));
     else if (balance === (file ? SCAN_ANON : SCAN_FILE)) scan = 0;
     m.lruvecs.scan[lru] = scan;

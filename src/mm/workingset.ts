@@ -23,7 +23,11 @@ import { PG } from './page_flags.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from './swap.ts';
 import { V } from './vmstat.ts';
 
+const { PG_active, PG_swapbacked, PG_workingset } = PG;
+
 const AGES = 2 ** 32;
+/** An age, mod 2^32. (`%` of such numbers is a call into a library.) */
+const wrapped = (age: number): number => age - Math.floor(age / AGES) * AGES;
 /** @kernel include/linux/swap.h SWAP_CLUSTER_MAX (6.18) */
 export const SWAP_CLUSTER_MAX = 32;
 
@@ -40,9 +44,9 @@ export function workingsetAgeNonresident(m: Machine, memcg: MemcgId, nr: number)
  */
 export function workingsetEviction(m: Machine, f: FolioId, target: MemcgId): number {
   const t = m.lruvecs;
-  t.evictionAge[0] = t.nonresidentAge[target] % AGES;
+  t.evictionAge[0] = wrapped(t.nonresidentAge[target]);
   workingsetAgeNonresident(m, target, folioNrPages(m.map, f));
-  return (target << 1) | ((m.map[f * PAGE_WORDS] & PG.PG_workingset) === 0 ? 0 : 1);
+  return (target << 1) | ((m.map[f * PAGE_WORDS] & PG_workingset) === 0 ? 0 : 1);
 }
 
 /**
@@ -53,7 +57,7 @@ export function workingsetTestRecent(m: Machine, value: number, age: number, fil
   const memcg = value >> 1;
   if (memcg >= m.memcgs.nr) return false;
   const t = m.lruvecs;
-  let distance = (t.nonresidentAge[memcg] % AGES) - age;
+  let distance = wrapped(t.nonresidentAge[memcg]) - age;
   if (distance < 0) distance += AGES;
   return distance <= workingsetSize(m, memcg, file);
 }
@@ -76,7 +80,7 @@ export function workingsetRefault(m: Machine, f: FolioId, value: number, age: nu
   const { map, memcgs, vmstat } = m;
   const w = f * PAGE_WORDS;
   const flags = map[w];
-  const file = (flags & PG.PG_swapbacked) === 0;
+  const file = (flags & PG_swapbacked) === 0;
   const nr = folioNrPages(map, f);
   const g = map[w + W_MEMCG] as MemcgId;
   const refault = file ? memcgs.refaultFile : memcgs.refaultAnon;
@@ -84,14 +88,14 @@ export function workingsetRefault(m: Machine, f: FolioId, value: number, age: nu
   const at = file ? V.workingset_refault_file : V.workingset_refault_anon;
   vmstat[at] += nr;
   if (!workingsetTestRecent(m, value, age, file)) return;
-  map[w] = flags | PG.PG_active;
+  map[w] = flags | PG_active;
   workingsetAgeNonresident(m, g, nr);
   const activate = file ? memcgs.activateFile : memcgs.activateAnon;
   activate[g] += nr;
   const activated = file ? V.workingset_activate_file : V.workingset_activate_anon;
   vmstat[activated] += nr;
   if ((value & 1) === 0) return;
-  map[w] |= PG.PG_workingset;
+  map[w] |= PG_workingset;
   lruNoteCost(m, g, file, nr, 0);
   const restore = file ? memcgs.restoreFile : memcgs.restoreAnon;
   restore[g] += nr;

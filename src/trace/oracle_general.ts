@@ -41,7 +41,7 @@ const NEXT_HIGH_MAX = 0xffff;
 const NEVER_HIGH = 0x7fffffff;
 const NEVER = 0xffffffff;
 
-const CHUNK_RECORDS = 1 << 15;
+const CHUNK_RECORDS = 1 << 12;
 const BATCH = 4096;
 const IO_PAGES = IO_MAX / PAGE;
 const PAGES_MAX = BYTES_MAX / PAGE;
