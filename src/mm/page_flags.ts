@@ -118,6 +118,8 @@ export const pageFlagAliases = {
 
 /** The readahead marker: PG_reclaim on a folio that is not under writeback. */
 export const PG_readahead: number = PG.PG_reclaim;
+/** The folio is in the swap cache: together with PG_swapbacked. */
+export const PG_swapcache: number = PG.PG_owner_priv_1;
 /** In the second page's flags word. */
 export const PG_large_rmappable: number = PG.PG_workingset;
 

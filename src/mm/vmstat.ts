@@ -16,6 +16,8 @@ export const VMSTAT_NAMES = [
   'compact_migrate_scanned', 'compact_free_scanned', 'compact_isolated', 'compact_stall', 'compact_fail',
   'compact_success', 'compact_daemon_wake', 'compact_daemon_migrate_scanned', 'compact_daemon_free_scanned', 'pgmigrate_success', 'pgmigrate_fail',
   'thp_file_alloc', 'thp_split_page', 'thp_split_page_failed',
+  'nr_swapcached', 'nr_zspages', 'nr_vmscan_write', 'pswpin', 'pswpout', 'swap_ra', 'swap_ra_hit', 'swpin_zero', 'swpout_zero',
+  'zswpin', 'zswpout', 'zswpwb', 'thp_swpout', 'thp_swpout_fallback',
 ] as const; // biome-ignore format: a list
 export type VmstatName = (typeof VMSTAT_NAMES)[number];
 /** Position of a counter: `m.vmstat[V.pgalloc_normal]`. */
