@@ -7,6 +7,8 @@ export interface Setup {
   readonly readaheadKb?: number;
   readonly memcg?: number;
   readonly mountOption?: string;
+  /** `64kB=always`, per size, and `top`. */
+  readonly thp?: readonly string[];
 }
 
 export const KiB = 1024;
@@ -26,6 +28,8 @@ export class Script {
   private readonly position = new Map<number, number>();
   private readonly append = new Set<number>();
   private handles = 0;
+  /** Bytes of each mapping, from mapping 1 on. */
+  private readonly lengths: number[] = [];
 
   constructor(prng: Prng, setup: Setup) {
     this.prng = prng;
@@ -35,6 +39,7 @@ export class Script {
     if (setup.readaheadKb !== undefined) this.head.push(`#ra_kb,${setup.readaheadKb}`);
     if (setup.memcg !== undefined) this.head.push(`#memcg,${setup.memcg}`);
     if (setup.mountOption !== undefined) this.head.push(`#mountopt,${setup.mountOption}`);
+    if (setup.thp !== undefined) this.head.push(`#thp,${setup.thp.join(',')}`);
   }
 
   /** A file that exists, cold, before the script starts; gives its id. */
@@ -106,6 +111,38 @@ export class Script {
   fallocate(h: number, offset: number, length: number): void {
     this.grow(h, offset + length);
     this.ops.push(`fallocate,${h},${offset},${length}`);
+  }
+  /**
+   * A mapping of `length` bytes from `offset` of the file behind a handle, or (h 0) of no file, `at` bytes past a 2 MiB
+   * boundary. Gives its number.
+   */
+  mmap(h: number, offset: number, length: number, prot: string, sharing: 'shared' | 'private', at = 0): number {
+    const map = this.lengths.push(length);
+    const from = at > 0 ? `,${at}` : '';
+    this.ops.push(`mmap,${map},${h === 0 ? '-' : h},${offset},${length},${prot},${sharing}${from}`);
+    return map;
+  }
+  /** Bytes that a mapping was made with. */
+  lengthOf(map: number): number {
+    return this.lengths[map - 1] as number;
+  }
+  touch(map: number, offset: number, length: number, access: 'r' | 'w'): void {
+    this.ops.push(`touch,${map},${offset},${length},${access}`);
+  }
+  madvise(map: number, offset: number, length: number, advice: string): void {
+    this.ops.push(`madvise,${map},${offset},${length},${advice}`);
+  }
+  munmap(map: number, offset: number, length: number): void {
+    this.ops.push(`munmap,${map},${offset},${length}`);
+  }
+  mprotect(map: number, offset: number, length: number, prot: string): void {
+    this.ops.push(`mprotect,${map},${offset},${length},${prot}`);
+  }
+  mlock(map: number, offset: number, length: number): void {
+    this.ops.push(`mlock,${map},${offset},${length}`);
+  }
+  fork(): void {
+    this.ops.push('fork');
   }
   get count(): number {
     return this.ops.length;
