@@ -22,6 +22,7 @@ export const addressSpaceLayout = {
   ioPages: i32('bdi: largest I/O of the device in pages'),
   writebackIndex: i32('where the next cyclic write-back starts'),
   dirtiedWhen: f64('virtual ns of the first dirtying since clean; 0: clean'),
+  iMmap: i32('i_mmap: first VMA that maps the file, as a list through sharedNext; 0: none'),
 } as const;
 export type AddressSpaces = Table<typeof addressSpaceLayout>;
 
@@ -42,6 +43,7 @@ export const fileLayout = {
   prevPos: f64('byte after the last one read; -1 at open'),
   pos: f64('file position in bytes'),
   fmode: i32('FMODE_* bits'),
+  count: i32('f_count: the handle, and each VMA that maps it'),
 } as const;
 export type Files = Table<typeof fileLayout>;
 

@@ -13,6 +13,14 @@ export type MappingId = Brand<number, 'MappingId'>;
 export type FileId = Brand<number, 'FileId'>;
 /** Row of the memory-group table and of its lruvec; 0 is the root group. */
 export type MemcgId = Brand<number, 'MemcgId'>;
+/** Row of the address-space table (mm_struct); 0 says "none". */
+export type MmId = Brand<number, 'MmId'>;
+/** Row of the VMA table; 0 says "none". */
+export type VmaId = Brand<number, 'VmaId'>;
+/** Row of the anon_vma table; 0 says "none". */
+export type AnonVmaId = Brand<number, 'AnonVmaId'>;
+/** A page-table page: row of the table of tables; 0 says "none". */
+export type PtId = Brand<number, 'PtId'>;
 /** log2 of a number of pages. */
 export type Order = Brand<number, 'Order'>;
 

@@ -3,15 +3,19 @@
  * answers; it reads no clock, draws no random number and waits for nothing. Where the kernel would sleep, a call returns −1
  * and `wait` names the folio; the face calls again when the I/O has ended.
  */
+import type { PageTableGeometry } from '../arch/pgtable.ts';
 import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
 import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId } from './ids.ts';
 import type { Memcgs } from './memcontrol.ts';
+import type { Mms } from './mm_struct.ts';
 import type { MemoryMap } from './mm_types.ts';
 import type { Zones } from './mmzone.ts';
+import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
 import type { FolioBatches, Lruvecs } from './swap.ts';
+import type { Vmas } from './vma.ts';
 
 /** Sizes in bytes. */
 export interface MachineConfig {
@@ -26,6 +30,8 @@ export interface MachineConfig {
   /** vm.dirty_ratio and vm.dirty_background_ratio in percent. */
   readonly dirtyRatio: number;
   readonly dirtyBackgroundRatio: number;
+  /** Shape of the page tables; absent: x86-64 with 4 KiB pages, arm64 with larger ones. */
+  readonly pageTables?: PageTableGeometry;
 }
 
 /** How the engine reaches devices. A face answers with the end-of-I/O calls of filemap.ts, at once or later. */
@@ -73,6 +79,10 @@ export interface Machine {
   readonly batches: FolioBatches;
   readonly memcgs: Memcgs;
   readonly pages: Xarray;
+  readonly geometry: PageTableGeometry;
+  readonly mms: Mms;
+  readonly vmas: Vmas;
+  readonly pt: PageTables;
   readonly spaces: AddressSpaces;
   readonly files: Files;
   /** Rows of `spaces` and `files` in use, row 0 (none) included. */

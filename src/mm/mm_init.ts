@@ -8,10 +8,13 @@ import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine, MachineConfig } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
+import { mmsInit } from './mm_struct.ts';
 import { PAGE_WORDS } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
+import { geometryOf, pageTablesInit } from './pgtable.ts';
 import { batchesInit, lruvecsInit } from './swap.ts';
+import { vmasInit } from './vma.ts';
 import { vmstatTable } from './vmstat.ts';
 
 /** Pages per entry that a multi-index entry of the tree can cover at most. @kernel include/linux/pagemap.h MAX_XAS_ORDER (6.18) */
@@ -26,6 +29,7 @@ export function machine(config: MachineConfig): Machine {
       'EINVAL',
       `memory ${formatBytes(config.memory)}: expected at most ${formatBytes(FRAMES_MAX * config.pageSize)}`,
     );
+  const geometry = config.pageTables ?? geometryOf(config.pageSize);
   const zones = zonesInit(frames, config.pageSize, config.thp);
   const m: Machine = {
     config,
@@ -44,6 +48,10 @@ export function machine(config: MachineConfig): Machine {
     batches: batchesInit(config.release.folioBatch),
     memcgs: memcgsInit({ ...KERNEL_RULES, chargeBatch: config.release.memcgChargeBatch }),
     pages: xarray(),
+    geometry,
+    mms: mmsInit(),
+    vmas: vmasInit(),
+    pt: pageTablesInit(geometry),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),
     nrSpaces: 1,
@@ -106,5 +114,6 @@ export function openFile(m: Machine, mapping: MappingId, reuse: FileId | 0): Fil
   files.prevPos[f] = -1;
   files.pos[f] = 0;
   files.fmode[f] = 0;
+  files.count[f] = 1;
   return f as FileId;
 }
