@@ -18,6 +18,14 @@ export const VMSTAT_NAMES = [
   'thp_file_alloc', 'thp_split_page', 'thp_split_page_failed',
   'nr_swapcached', 'nr_zspages', 'nr_vmscan_write', 'pswpin', 'pswpout', 'swap_ra', 'swap_ra_hit', 'swpin_zero', 'swpout_zero',
   'zswpin', 'zswpout', 'zswpwb', 'thp_swpout', 'thp_swpout_fallback',
+  'nr_anon_pages', 'nr_mapped', 'nr_anon_transparent_hugepages', 'nr_file_pmdmapped', 'nr_shmem_pmdmapped', 'nr_mlock',
+  'nr_page_table_pages', 'pgreuse', 'pglazyfree', 'pglazyfreed', 'unevictable_pgs_scanned', 'unevictable_pgs_mlocked',
+  'unevictable_pgs_munlocked', 'unevictable_pgs_cleared', 'unevictable_pgs_stranded',
+  'thp_fault_alloc', 'thp_fault_fallback', 'thp_fault_fallback_charge', 'thp_collapse_alloc', 'thp_collapse_alloc_failed',
+  'thp_file_fallback', 'thp_file_fallback_charge', 'thp_file_mapped', 'thp_deferred_split_page',
+  'thp_underused_split_page', 'thp_split_pmd', 'thp_scan_exceed_none_pte', 'thp_scan_exceed_swap_pte',
+  'thp_scan_exceed_share_pte', 'thp_zero_page_alloc', 'thp_zero_page_alloc_failed',
+  'thp_migration_success', 'thp_migration_fail', 'thp_migration_split',
 ] as const; // biome-ignore format: a list
 export type VmstatName = (typeof VMSTAT_NAMES)[number];
 /** Position of a counter: `m.vmstat[V.pgalloc_normal]`. */
