@@ -6,7 +6,6 @@
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { MemcgId, MmId, PtId } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { exitMmap } from './mmap.ts';
 import { pgdAlloc } from './pgtable.ts';
 
 /** Kinds of resident pages; `rss` has one element each. @kernel include/linux/mm_types_task.h MM_FILEPAGES (6.18) */
@@ -61,7 +60,7 @@ export const mmsInit = (): Mms => extend(allocate(mmLayout, ROWS), { nr: 1, free
  */
 const MMAP_GAP = 2 ** 27;
 
-/** An empty address space; 0: no memory. @kernel kernel/fork.c mm_init (6.18) */
+/** An empty address space; 0: no memory. mmput (mmap.ts) drops it. @kernel kernel/fork.c mm_init (6.18) */
 export function mmAlloc(m: Machine): MmId {
   const t = m.mms;
   const row = t.free.pop() ?? t.nr++;
@@ -80,15 +79,6 @@ export function mmAlloc(m: Machine): MmId {
   t.pgd[row] = pgd;
   t.users[row] = 1;
   return row as MmId;
-}
-
-/** Drops a user; the last one tears the address space down. @kernel kernel/fork.c mmput (6.18) */
-export function mmput(m: Machine, mm: MmId): void {
-  const t = m.mms;
-  if (--t.users[mm] > 0) return;
-  exitMmap(m, mm);
-  t.pgd[mm] = 0;
-  t.free.push(mm);
 }
 
 export const mmPgd = (m: Machine, mm: MmId): PtId => m.mms.pgd[mm] as PtId;

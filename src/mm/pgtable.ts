@@ -113,6 +113,9 @@ export function pageTablesInit(g: PageTableGeometry): PageTables {
 export const ptePayload = (m: Machine, e: number): number => m.pt.entries[e * 2];
 export const pteFlags = (m: Machine, e: number): number => m.pt.entries[e * 2 + 1];
 
+/** Is the PMD entry present and maps memory itself? @kernel include/linux/huge_mm.h pmd_trans_huge (6.18) */
+export const pmdLeaf = (m: Machine, pmd: number): boolean => (m.pt.entries[pmd * 2 + 1] & _PAGE_PSE) !== 0;
+
 /** Writes an entry; flags 0 make it none. @kernel include/linux/pgtable.h set_pte_at (6.18) */
 export function setPte(m: Machine, e: number, payload: number, flags: number): void {
   const { pt } = m;
@@ -164,20 +167,43 @@ export function pteOfPmd(m: Machine, pmd: number, addr: number): number {
 }
 
 /** Number of the PMD entry, with tables made on the way; −1: no memory. @kernel mm/memory.c __pmd_alloc (6.18) */
-export function pmdAlloc(m: Machine, mm: MmId, addr: number): number {
+export const pmdAlloc = (m: Machine, mm: MmId, addr: number): number => entryAlloc(m, mm, addr, 1);
+
+/** Number of the entry at any level above the PTEs, or −1. */
+export function entryOffset(m: Machine, mm: MmId, addr: number, level: number): number {
   const { pt } = m;
-  const { shifts, masks, entryShift } = pt;
   const pmd = (addr * pt.pmdsPerByte) >>> 0;
   let table = m.mms.pgd[mm];
-  for (let n = pt.top; n > 1; n--) {
-    const e = (table << entryShift) + ((pmd >>> shifts[n]) & masks[n]);
+  for (let n = pt.top; ; n--) {
+    const e = (table << pt.entryShift) + ((pmd >>> pt.shifts[n]) & pt.masks[n]);
+    if (n === level) return e;
+    if ((pt.entries[e * 2 + 1] & PTE_TABLE) === 0) return -1;
+    table = pt.entries[e * 2];
+  }
+}
+
+/** The same, with tables made on the way; −1: no memory. */
+export function entryAlloc(m: Machine, mm: MmId, addr: number, level: number): number {
+  const { pt } = m;
+  const pmd = (addr * pt.pmdsPerByte) >>> 0;
+  let table = m.mms.pgd[mm];
+  for (let n = pt.top; ; n--) {
+    const e = (table << pt.entryShift) + ((pmd >>> pt.shifts[n]) & pt.masks[n]);
+    if (n === level) return e;
     if (pt.entries[e * 2 + 1] === 0) {
       table = tableAlloc(m, mm, n - 1, e);
       if (table === 0) return -1;
       setPte(m, e, table, _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | PTE_TABLE);
     } else table = pt.entries[e * 2];
   }
-  return (table << entryShift) + (pmd & masks[1]);
+}
+
+/** Hangs a table under another entry, which is none. @kernel mm/mremap.c move_normal_pmd (6.18) */
+export function moveTable(m: Machine, from: number, to: number): void {
+  const table = ptePayload(m, from);
+  setPte(m, to, table, pteFlags(m, from));
+  pteClear(m, from);
+  m.pt.parent[table] = to;
 }
 
 /**
