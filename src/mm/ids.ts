@@ -21,6 +21,8 @@ export type VmaId = Brand<number, 'VmaId'>;
 export type AnonVmaId = Brand<number, 'AnonVmaId'>;
 /** A page-table page: row of the table of tables; 0 says "none". */
 export type PtId = Brand<number, 'PtId'>;
+/** A swap slot: a row of the table of slots; 0 says "none". */
+export type SwapEntry = Brand<number, 'SwapEntry'>;
 /** log2 of a number of pages. */
 export type Order = Brand<number, 'Order'>;
 

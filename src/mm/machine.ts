@@ -7,7 +7,7 @@ import type { PageTableGeometry } from '../arch/pgtable.ts';
 import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
 import type { ReadBatch } from './filemap.ts';
-import type { FolioId, MappingId } from './ids.ts';
+import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Memcgs } from './memcontrol.ts';
 import type { Mms } from './mm_struct.ts';
 import type { MemoryMap } from './mm_types.ts';
@@ -15,6 +15,8 @@ import type { Zones } from './mmzone.ts';
 import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
 import type { FolioBatches, Lruvecs } from './swap.ts';
+import type { Swap } from './swap_table.ts';
+import type { VmFault } from './vm_fault.ts';
 import type { Vmas } from './vma.ts';
 
 /** Sizes in bytes. */
@@ -48,6 +50,14 @@ export interface Io {
    * method: time cannot pass while the engine works, and reclaim does without.
    */
   waitWriteback?(folio: FolioId): boolean;
+  /** Read `nr` slots into a locked folio; answer with endSwapRead (page_io.ts). Absent: it is there at once. */
+  swapRead?(folio: FolioId, entry: SwapEntry, nr: number, ahead: boolean): void;
+  /** Write a folio that is under write-back to its `nr` slots; answer with endSwapWrite. Absent: it is written at once. */
+  swapWrite?(folio: FolioId, entry: SwapEntry, nr: number): void;
+  /** Is every byte of an anonymous folio zero? Absent: no. */
+  zeroFilled?(folio: FolioId): boolean;
+  /** Bytes that one page of a folio takes when it is compressed. Absent: by the ratio that is set. */
+  compress?(folio: FolioId, page: number): number;
 }
 
 /** Who listens to what the page cache does; null costs one comparison an event. Names are those of the tracepoints. */
@@ -58,6 +68,7 @@ export interface Tracer {
   asyncRa(mapping: MappingId, index: number, req: number): void;
   raOrder(mapping: MappingId, index: number, order: number, size: number, asyncSize: number): void;
   raUnbounded(mapping: MappingId, index: number, nr: number, lookahead: number): void;
+  filemapFault(mapping: MappingId, index: number): void;
 }
 
 export interface Machine {
@@ -78,6 +89,7 @@ export interface Machine {
   readonly lruvecs: Lruvecs;
   readonly batches: FolioBatches;
   readonly memcgs: Memcgs;
+  readonly swap: Swap;
   readonly pages: Xarray;
   readonly geometry: PageTableGeometry;
   readonly mms: Mms;
@@ -92,6 +104,8 @@ export interface Machine {
   readonly vmstat: Float64Array;
   /** Scratch of the read in progress. */
   readonly readBatch: ReadBatch;
+  /** The fault being handled. */
+  readonly vmf: VmFault;
   /** Virtual nanoseconds; set by the face before a call. */
   now: number;
   /** The group that the running task charges. */

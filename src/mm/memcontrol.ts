@@ -51,6 +51,10 @@ export const memcgLayout = {
   activateFile: f64('workingset_activate_file'),
   restoreAnon: f64('workingset_restore_anon'),
   restoreFile: f64('workingset_restore_file'),
+  swap: f64('pages swapped out'),
+  swapcached: f64('pages in the swap cache'),
+  pswpin: f64('pages read from swap devices'),
+  pswpout: f64('pages written to swap devices'),
 } as const;
 
 /** How closely groups are kept. */

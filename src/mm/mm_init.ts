@@ -14,6 +14,8 @@ import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
 import { batchesInit, lruvecsInit } from './swap.ts';
+import { swapInit } from './swap_table.ts';
+import { vmFault } from './vm_fault.ts';
 import { vmasInit } from './vma.ts';
 import { vmstatTable } from './vmstat.ts';
 
@@ -47,6 +49,7 @@ export function machine(config: MachineConfig): Machine {
     lruvecs: lruvecsInit(4),
     batches: batchesInit(config.release.folioBatch),
     memcgs: memcgsInit({ ...KERNEL_RULES, chargeBatch: config.release.memcgChargeBatch }),
+    swap: swapInit(zones.pmdOrder),
     pages: xarray(),
     geometry,
     mms: mmsInit(),
@@ -59,6 +62,7 @@ export function machine(config: MachineConfig): Machine {
     aops: [],
     vmstat: vmstatTable(),
     readBatch: readBatch(),
+    vmf: vmFault(),
     now: 0,
     currentMemcg: 0,
     ahead: false,

@@ -25,6 +25,8 @@ export const vmaLayout = {
   anonVmaChain: i32('first link to an anon_vma; 0: none'),
   sharedNext: i32('next area of the same file'),
   sharedPrev: i32('previous area of the same file'),
+  raAddr: f64('swap read-ahead: address of the last fault; 0: there was none'),
+  raState: i32('its window in pages << 8, and the hits since'),
 } as const;
 
 export interface Vmas extends Table<typeof vmaLayout> {
@@ -109,7 +111,7 @@ export function vmAreaAlloc(m: Machine): VmaId {
   if (row >= t.rows) grow(vmaLayout, t, t.rows * 2);
   t.mm[row] = t.flags[row] = t.file[row] = t.mapping[row] = 0;
   t.anonVma[row] = t.anonVmaChain[row] = t.sharedNext[row] = t.sharedPrev[row] = 0;
-  t.start[row] = t.end[row] = t.pgoff[row] = 0;
+  t.start[row] = t.end[row] = t.pgoff[row] = t.raAddr[row] = t.raState[row] = 0;
   return row as VmaId;
 }
 

@@ -167,6 +167,12 @@ export function sizeClassIndex(pool: ZsPool, bytes: number): number {
   return pool.classOf[Math.min(i, pool.classOf.length - 1)];
 }
 
+/** Requests from this size on get a page each. @kernel mm/zsmalloc.c zs_huge_class_size (6.18) */
+export function zsHugeClassSize(pool: ZsPool): number {
+  const shared = pool.classes.findLast((c) => c.pagesPerZspage !== 1 && c.objsPerZspage !== 1);
+  return shared === undefined ? pool.pageSize : shared.size - (ZS_HANDLE_SIZE - 1);
+}
+
 /** @kernel mm/zsmalloc.c get_fullness_group (6.18) */
 export function fullnessGroup(inuse: number, objs: number): number {
   if (inuse === 0) return ZS_INUSE_RATIO_0;
