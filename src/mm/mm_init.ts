@@ -9,7 +9,7 @@ import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine, MachineConfig } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { mmsInit } from './mm_struct.ts';
-import { PAGE_WORDS } from './mm_types.ts';
+import { PAGE_WORDS, W_PAGEBLOCK_ORDER } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
@@ -69,6 +69,7 @@ export function machine(config: MachineConfig): Machine {
     writeErrors: 0,
     wait: NO_FOLIO,
   };
+  m.map[W_PAGEBLOCK_ORDER] = zones.pageblockOrder;
   memblockFreeAll(m);
   return m;
 }

@@ -8,9 +8,13 @@
  *   page 1  order in the low byte of flags, large-folio marks | compound_head | map counts … | _nr_pages
  *   page 2  compound_head | deferred list          page 3  compound_head | hugetlb
  *
+ * A folio of a whole page block (2 MiB with 4 KiB pages) leaves its tails unwritten until somebody needs one of them
+ * (compoundTails): a record costs 64 bytes, and memory that is huge pages throughout would cost the host 16 GiB a TiB. Such a
+ * tail has no references, as all tails; that its block begins with a head of this kind says what it is.
+ *
  * @kernel include/linux/mm_types.h struct folio (6.18)
  */
-import type { FolioId, MappingId, MemcgId, Order, Pfn, Pgoff } from './ids.ts';
+import type { AnonVmaId, FolioId, MappingId, MemcgId, Order, Pfn, Pgoff } from './ids.ts';
 import { PG } from './page_flags.ts';
 
 const { PG_head, PG_private } = PG;
@@ -39,7 +43,15 @@ export const W_LARGE_MAPCOUNT = 20;
 export const W_NR_PAGES_MAPPED = 21;
 export const W_ENTIRE_MAPCOUNT = 22;
 export const W_PINCOUNT = 23;
+/** Two owners: mappings of each less one, and its MmId (0: free); the top bit of the first id says "mapped shared". @kernel include/linux/mm_types.h folio._mm_id (6.18) */
+export const W_MM_ID_MAPCOUNT = 24;
+export const W_MM_ID = 26;
 export const W_NR_PAGES = 30;
+/** Page 2: links of the deferred split queue; 0: not queued, −1: an end. */
+export const W_DEFERRED_NEXT = 36;
+export const W_DEFERRED_PREV = 38;
+/** mlock_count of an unevictable folio. In the kernel it takes the place of lru.prev: unevictable folios have no list there. */
+export const W_MLOCK_COUNT = 5;
 /** mapping of tail pages: a poison. */
 export const TAIL_MAPPING = 0x400;
 
@@ -70,9 +82,22 @@ export function folioSetIndex(map: MemoryMap, f: FolioId, index: number): void {
 /** Page just past the folio. */
 export const folioNextIndex = (map: MemoryMap, f: FolioId): number => folioIndex(map, f) + folioNrPages(map, f);
 
+/** Low bits of the mapping word of anonymous memory; the rest is an AnonVmaId. @kernel include/linux/page-flags.h FOLIO_MAPPING_ANON (6.18) */
+export const FOLIO_MAPPING_ANON = 1;
+
 /** The address_space that holds the folio; 0 when none does. The low two bits of the word tell anonymous memory from files. */
-export const folioMapping = (map: MemoryMap, f: FolioId): MappingId =>
-  ((map[f * PAGE_WORDS + W_MAPPING] as number) >> 2) as MappingId;
+export function folioMapping(map: MemoryMap, f: FolioId): MappingId {
+  const word = map[f * PAGE_WORDS + W_MAPPING] as number;
+  return ((word & 3) === 0 ? word >> 2 : 0) as MappingId;
+}
+/** Is it anonymous memory? Once it was mapped, and until it is freed. @kernel include/linux/page-flags.h folio_test_anon (6.18) */
+export const folioTestAnon = (map: MemoryMap, f: FolioId): boolean => (map[f * PAGE_WORDS + W_MAPPING] & 1) !== 0;
+/** The anon_vma of an anonymous folio. Trust it only while the folio is mapped. @kernel mm/util.c folio_anon_vma (6.18) */
+export const folioAnonVma = (map: MemoryMap, f: FolioId): AnonVmaId =>
+  (map[f * PAGE_WORDS + W_MAPPING] >> 2) as AnonVmaId;
+export function folioSetAnonVma(map: MemoryMap, f: FolioId, anonVma: AnonVmaId): void {
+  map[f * PAGE_WORDS + W_MAPPING] = (anonVma << 2) | FOLIO_MAPPING_ANON;
+}
 export function folioSetMapping(map: MemoryMap, f: FolioId, mapping: number): void {
   map[f * PAGE_WORDS + W_MAPPING] = mapping << 2;
 }
@@ -125,13 +150,30 @@ export function listSetPrev(map: MemoryMap, f: number, prev: number): void {
   map[f * PAGE_WORDS + W_PREV] = prev << 1;
 }
 
+/** Word of frame 0, which is never handed out: log2 of the pages of a page block; 0: all tails are written. */
+export const W_PAGEBLOCK_ORDER = 5;
+/** In the second page's flags word, ours: the tails are not written. */
+const TAILS_UNWRITTEN = 1 << 30;
+
 /** Is the page a tail of a compound page: bit 0 of its link. @kernel include/linux/page-flags.h PageTail (6.18) */
-export const pageTail = (map: MemoryMap, pfn: Pfn): boolean => ((map[pfn * PAGE_WORDS + W_NEXT] as number) & 1) !== 0;
+export const pageTail = (map: MemoryMap, pfn: Pfn): boolean => {
+  const w = pfn * PAGE_WORDS;
+  return ((map[w + W_NEXT] as number) & 1) !== 0 || (map[w + W_REFCOUNT] === 0 && blockFolio(map, pfn) !== pfn);
+};
 
 /** The folio that a page belongs to. @kernel include/linux/page-flags.h compound_head (6.18) */
 export function pageFolio(map: MemoryMap, pfn: Pfn): FolioId {
-  const link = map[pfn * PAGE_WORDS + W_NEXT] as number;
-  return ((link & 1) !== 0 ? link >>> 1 : pfn) as FolioId;
+  const w = pfn * PAGE_WORDS;
+  const link = map[w + W_NEXT] as number;
+  if ((link & 1) !== 0) return (link >>> 1) as FolioId;
+  return (map[w + W_REFCOUNT] !== 0 ? pfn : blockFolio(map, pfn)) as FolioId;
+}
+
+/** The head of a page's block if the page is one of its unwritten tails; else the page. */
+function blockFolio(map: MemoryMap, pfn: number): number {
+  const first = pfn & -(1 << (map[W_PAGEBLOCK_ORDER] as number));
+  const w = first * PAGE_WORDS;
+  return ((map[w] as number) & PG_head) !== 0 && ((map[w + W_FLAGS_1] as number) & TAILS_UNWRITTEN) !== 0 ? first : pfn;
 }
 
 /**
@@ -140,16 +182,10 @@ export function pageFolio(map: MemoryMap, pfn: Pfn): FolioId {
  */
 export function prepCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void {
   const head = pfn * PAGE_WORDS;
-  const link = (pfn << 1) | 1;
   map[head] = (map[head] as number) | PG_head;
-  const end = head + (PAGE_WORDS << order);
-  for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
-    map[w + W_NEXT] = link;
-    map[w + W_MAPPING] = TAIL_MAPPING;
-    map[w + W_PRIVATE] = 0;
-    map[w + W_MAPCOUNT] = -1;
-  }
-  map[head + W_FLAGS_1] = order;
+  const lazy = order === map[W_PAGEBLOCK_ORDER];
+  if (!lazy) writeTails(map, pfn, order);
+  map[head + W_FLAGS_1] = lazy ? order | TAILS_UNWRITTEN : order;
   map[head + W_NR_PAGES] = 1 << order;
   map[head + W_LARGE_MAPCOUNT] = -1;
   map[head + W_NR_PAGES_MAPPED] = 0;
@@ -157,16 +193,40 @@ export function prepCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void 
   map[head + W_PINCOUNT] = 0;
 }
 
+function writeTails(map: MemoryMap, pfn: number, order: number): void {
+  const head = pfn * PAGE_WORDS;
+  const link = (pfn << 1) | 1;
+  const end = head + (PAGE_WORDS << order);
+  for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
+    map[w + W_NEXT] = link;
+    map[w + W_MAPPING] = TAIL_MAPPING;
+    map[w + W_PRIVATE] = 0;
+    map[w + W_MAPCOUNT] = -1;
+  }
+}
+
+/** Writes the tails of a large folio: before anything is kept for one of its pages alone (a map count, a flag). */
+export function compoundTails(map: MemoryMap, f: FolioId): void {
+  const w = f * PAGE_WORDS + W_FLAGS_1;
+  const flags = map[w] as number;
+  if ((flags & TAILS_UNWRITTEN) === 0) return;
+  map[w] = flags & ~TAILS_UNWRITTEN;
+  writeTails(map, f, flags & 0xff);
+}
+
 /** Takes a compound page apart before it is freed or split: tails become plain pages. */
 export function clearCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void {
   const head = pfn * PAGE_WORDS;
   map[head] = (map[head] as number) & ~PG_head;
+  const unwritten = ((map[head + W_FLAGS_1] as number) & TAILS_UNWRITTEN) !== 0;
   map[head + W_FLAGS_1] = 0;
   map[head + W_NR_PAGES] = 0;
   map[head + W_LARGE_MAPCOUNT] = 0;
   map[head + W_ENTIRE_MAPCOUNT] = 0;
+  if (unwritten) return;
   const end = head + (PAGE_WORDS << order);
   for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
+    map[w] = 0;
     map[w + W_NEXT] = 0;
     map[w + W_MAPPING] = 0;
   }

@@ -6,7 +6,7 @@ import { AS_SWAPBACKED } from './address_space.ts';
 import { splitHugePmd } from './huge_memory_anon.ts';
 import type { MmId, Pfn, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioAnon, pageFolio } from './mm_types.ts';
+import { folioTestAnon, pageFolio } from './mm_types.ts';
 import { EACCES, EINVAL, ENOMEM, vmStatAccount } from './mmap.ts';
 import {
   _PAGE_DIRTY,
@@ -43,7 +43,7 @@ function canChangeWritable(m: Machine, vma: VmaId, flags: number, pfn: number): 
   if ((area & VM_WRITE) === 0 || (flags & _PAGE_PROTNONE) !== 0) return false;
   if ((area & VM_SHARED) !== 0) return (flags & _PAGE_DIRTY) !== 0;
   if ((flags & _PAGE_SPECIAL) !== 0) return false;
-  return folioAnon(m.map, pageFolio(m.map, pfn as Pfn)) && pageAnonExclusive(m, pfn as Pfn);
+  return folioTestAnon(m.map, pageFolio(m.map, pfn as Pfn)) && pageAnonExclusive(m, pfn as Pfn);
 }
 
 /** @kernel mm/mmap.c vma_wants_writenotify (6.18) */
