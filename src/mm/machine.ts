@@ -16,6 +16,7 @@ import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
 import type { FolioBatches, Lruvecs } from './swap.ts';
 import type { Swap } from './swap_table.ts';
+import type { Thp } from './thp.ts';
 import type { VmFault } from './vm_fault.ts';
 import type { Vmas } from './vma.ts';
 
@@ -102,6 +103,10 @@ export interface Machine {
   nrFiles: number;
   readonly aops: AddressSpaceOperations[];
   readonly vmstat: Float64Array;
+  /** Controls of transparent huge pages. */
+  readonly thp: Thp;
+  /** Counters of each size: see MTHP_STATS. */
+  readonly mthp: Float64Array;
   /** Scratch of the read in progress. */
   readonly readBatch: ReadBatch;
   /** The fault being handled. */

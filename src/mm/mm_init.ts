@@ -15,6 +15,7 @@ import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
 import { batchesInit, lruvecsInit } from './swap.ts';
 import { swapInit } from './swap_table.ts';
+import { mthpTable, thpInit } from './thp.ts';
 import { vmFault } from './vm_fault.ts';
 import { vmasInit } from './vma.ts';
 import { vmstatTable } from './vmstat.ts';
@@ -61,6 +62,8 @@ export function machine(config: MachineConfig): Machine {
     nrFiles: 1,
     aops: [],
     vmstat: vmstatTable(),
+    thp: thpInit(geometry.levels[0].bits, config.thp),
+    mthp: mthpTable(),
     readBatch: readBatch(),
     vmf: vmFault(),
     now: 0,
