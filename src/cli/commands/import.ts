@@ -1,10 +1,11 @@
-/** `quire import`: a foreign recording as an ops script, which quire replay and the live tool both run. */
+/** `quire import`: a foreign recording as an ops script, which quire replay and the live tool both run, or as a trace of accesses. */
 import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { QuireError } from '../../base/errors.ts';
 import { writeOps } from '../../trace/ops_write.ts';
 import { openStrace } from '../../trace/strace.ts';
 import { addExample } from '../options.ts';
+import { registerAccesses } from './import_accesses.ts';
 
 /** What a script holds, and what of the recording it does not. */
 interface Imported {
@@ -22,7 +23,7 @@ export function register(program: Command): void {
   const command = program
     .command('import')
     .description(
-      'Turns a recording of another tool into an ops script. docs/formats.md says what is kept and what is lost.',
+      'Turns a recording of another tool into an ops script, or into a trace of accesses. docs/formats.md says what is kept and what is lost.',
     );
   const strace = command
     .command('strace')
@@ -57,6 +58,7 @@ export function register(program: Command): void {
       else process.stderr.write(summary(imported));
     });
   addExample(strace, 'strace -f -y -o run.strace ./bench.sh', 'quire import strace run.strace -o run.ops');
+  registerAccesses(command);
   addExample(command, 'quire import strace run.strace -o run.ops');
 }
 
