@@ -8,12 +8,12 @@
  * (0 PTE, 1 PMD, …), as in arch/pgtable.ts. A table is a page from the buddy allocator. A PMD that maps memory itself has a PTE
  * table kept ready ("deposit"), a page without room here until it is used.
  *
- * Invariants (checkPageTables):
+ * Invariants (mm_check.ts):
  *   T1  a table's count is the number of its entries that are not none;
  *   T2  an entry that is a table leads to a table one level below whose `parent` is that entry; each table is reached once;
  *   T3  tables of an address space, deposits with them, make up its pgtablesBytes, and with the top tables nr_page_table_pages;
  *   T4  leaves lie at PTE and PMD level, inside a VMA; frames of PMD leaves are aligned to the PMD's size;
- *   T5  a PMD table has as many deposits as PMD leaves of anonymous memory.
+ *   T5  a PMD table has a deposit for each PMD leaf of anonymous memory.
  *
  * @kernel include/linux/pgtable.h pte_offset_map (6.18)
  */
@@ -164,6 +164,25 @@ export function pteOfPmd(m: Machine, pmd: number, addr: number): number {
   const { pt } = m;
   if ((pt.entries[pmd * 2 + 1] & PTE_TABLE) === 0) return -1;
   return (pt.entries[pmd * 2] << pt.entryShift) + ((addr >>> pt.pageShift) & pt.pteMask);
+}
+
+/**
+ * A load or store as the processor makes it: true when the entry allows it, with accessed and dirty set in it; false: a fault.
+ */
+export function accessPage(m: Machine, mm: MmId, addr: number, write: boolean): boolean {
+  const { pt } = m;
+  const { entries } = pt;
+  let e = pmdOffset(m, mm, addr);
+  if (e < 0) return false;
+  let flags = entries[e * 2 + 1];
+  if ((flags & PTE_TABLE) !== 0) {
+    e = (entries[e * 2] << pt.entryShift) + ((addr >>> pt.pageShift) & pt.pteMask);
+    flags = entries[e * 2 + 1];
+  }
+  const needs = write ? _PAGE_PRESENT | _PAGE_RW : _PAGE_PRESENT;
+  if ((flags & needs) !== needs) return false;
+  entries[e * 2 + 1] = flags | (write ? _PAGE_ACCESSED | _PAGE_DIRTY : _PAGE_ACCESSED);
+  return true;
 }
 
 /** Number of the PMD entry, with tables made on the way; −1: no memory. @kernel mm/memory.c __pmd_alloc (6.18) */

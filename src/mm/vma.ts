@@ -1,11 +1,10 @@
 /**
  * Areas of address spaces (VMAs): [start, end) with one protection, one file or none.
  *
- * Invariants (checkVmas):
+ * Invariants (mm_check.ts):
  *   A1  areas of an address space are sorted, do not overlap, are not empty, and lie in user space at page boundaries;
- *   A2  no two neighbours could be one (vma_merge would join them);
- *   A3  totalVm and lockedVm are the sums over the areas;
- *   A4  an area of a file is on its file's list (iMmap), and no other area is.
+ *   A2  totalVm and lockedVm are the sums over the areas;
+ *   A3  an area of a file is on its file's list (iMmap).
  *
  * @kernel include/linux/mm_types.h struct vm_area_struct (6.18)
  */
