@@ -6,9 +6,11 @@
 import type { PageTableGeometry } from '../arch/pgtable.ts';
 import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
+import type { AnonVmas } from './anon_vma.ts';
 import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Memcgs } from './memcontrol.ts';
+import type { MlockBatch } from './mlock.ts';
 import type { Mms } from './mm_struct.ts';
 import type { MemoryMap } from './mm_types.ts';
 import type { Zones } from './mmzone.ts';
@@ -33,6 +35,8 @@ export interface MachineConfig {
   /** vm.dirty_ratio and vm.dirty_background_ratio in percent. */
   readonly dirtyRatio: number;
   readonly dirtyBackgroundRatio: number;
+  /** CONFIG_NO_PAGE_MAPCOUNT: no map counts by page. */
+  readonly noPageMapcount?: boolean;
   /** Shape of the page tables; absent: x86-64 with 4 KiB pages, arm64 with larger ones. */
   readonly pageTables?: PageTableGeometry;
 }
@@ -95,6 +99,8 @@ export interface Machine {
   readonly geometry: PageTableGeometry;
   readonly mms: Mms;
   readonly vmas: Vmas;
+  readonly anonVmas: AnonVmas;
+  readonly mlock: MlockBatch;
   readonly pt: PageTables;
   readonly spaces: AddressSpaces;
   readonly files: Files;

@@ -4,10 +4,12 @@ import { allocate, grow } from '../base/table.ts';
 import { formatBytes } from '../base/units.ts';
 import { xarray } from '../base/xarray_node.ts';
 import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
+import { anonVmasInit } from './anon_vma.ts';
 import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import type { Machine, MachineConfig } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
+import { mlockBatch } from './mlock.ts';
 import { mmsInit } from './mm_struct.ts';
 import { PAGE_WORDS, W_PAGEBLOCK_ORDER } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
@@ -55,6 +57,8 @@ export function machine(config: MachineConfig): Machine {
     geometry,
     mms: mmsInit(),
     vmas: vmasInit(),
+    anonVmas: anonVmasInit(),
+    mlock: mlockBatch(),
     pt: pageTablesInit(geometry),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),

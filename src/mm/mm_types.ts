@@ -184,20 +184,26 @@ export function prepCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void 
   const head = pfn * PAGE_WORDS;
   map[head] = (map[head] as number) | PG_head;
   const lazy = order === map[W_PAGEBLOCK_ORDER];
-  if (!lazy) writeTails(map, pfn, order);
+  writeTails(map, pfn, 1, lazy ? HEAD_PAGES : 1 << order);
   map[head + W_FLAGS_1] = lazy ? order | TAILS_UNWRITTEN : order;
   map[head + W_NR_PAGES] = 1 << order;
   map[head + W_LARGE_MAPCOUNT] = -1;
   map[head + W_NR_PAGES_MAPPED] = 0;
   map[head + W_ENTIRE_MAPCOUNT] = -1;
   map[head + W_PINCOUNT] = 0;
+  map[head + W_MM_ID_MAPCOUNT] = map[head + W_MM_ID_MAPCOUNT + 1] = -1;
+  map[head + W_MM_ID] = map[head + W_MM_ID + 1] = 0;
+  if (order > 1) map[head + W_DEFERRED_NEXT] = 0;
 }
 
-function writeTails(map: MemoryMap, pfn: number, order: number): void {
+/** Pages whose descriptors hold fields of the folio: their tails are always written. */
+const HEAD_PAGES = 4;
+
+function writeTails(map: MemoryMap, pfn: number, from: number, to: number): void {
   const head = pfn * PAGE_WORDS;
   const link = (pfn << 1) | 1;
-  const end = head + (PAGE_WORDS << order);
-  for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
+  const end = head + to * PAGE_WORDS;
+  for (let w = head + from * PAGE_WORDS; w < end; w += PAGE_WORDS) {
     map[w + W_NEXT] = link;
     map[w + W_MAPPING] = TAIL_MAPPING;
     map[w + W_PRIVATE] = 0;
@@ -205,13 +211,17 @@ function writeTails(map: MemoryMap, pfn: number, order: number): void {
   }
 }
 
+/** Are the tails beyond the first few not written, so that nothing is kept for one of them? Only of large folios. */
+export const tailsUnwritten = (map: MemoryMap, f: FolioId): boolean =>
+  ((map[f * PAGE_WORDS + W_FLAGS_1] as number) & TAILS_UNWRITTEN) !== 0;
+
 /** Writes the tails of a large folio: before anything is kept for one of its pages alone (a map count, a flag). */
 export function compoundTails(map: MemoryMap, f: FolioId): void {
   const w = f * PAGE_WORDS + W_FLAGS_1;
   const flags = map[w] as number;
   if ((flags & TAILS_UNWRITTEN) === 0) return;
   map[w] = flags & ~TAILS_UNWRITTEN;
-  writeTails(map, f, flags & 0xff);
+  writeTails(map, f, HEAD_PAGES, 1 << (flags & 0xff));
 }
 
 /** Takes a compound page apart before it is freed or split: tails become plain pages. */
@@ -223,8 +233,7 @@ export function clearCompoundPage(map: MemoryMap, pfn: Pfn, order: number): void
   map[head + W_NR_PAGES] = 0;
   map[head + W_LARGE_MAPCOUNT] = 0;
   map[head + W_ENTIRE_MAPCOUNT] = 0;
-  if (unwritten) return;
-  const end = head + (PAGE_WORDS << order);
+  const end = head + (unwritten ? HEAD_PAGES * PAGE_WORDS : PAGE_WORDS << order);
   for (let w = head + PAGE_WORDS; w < end; w += PAGE_WORDS) {
     map[w] = 0;
     map[w + W_NEXT] = 0;

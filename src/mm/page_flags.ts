@@ -122,6 +122,10 @@ export const PG_readahead: number = PG.PG_reclaim;
 export const PG_swapcache: number = PG.PG_owner_priv_1;
 /** In the second page's flags word. */
 export const PG_large_rmappable: number = PG.PG_workingset;
+/** In the second page's flags word: some pages of an anonymous folio are mapped, some are not. */
+export const PG_partially_mapped: number = PG.PG_reclaim;
+/** In the flags word of each page of anonymous memory; of a folio that a PMD maps, in the head's. */
+export const PG_anon_exclusive: number = PG.PG_owner_2;
 
 /** Set flags of a word by name, `PG_dirty|PG_lru`, in the numbering of 6.18. */
 export function decodeFlags(word: number): string {
@@ -163,11 +167,14 @@ export const KPF = Object.freeze({
   KPF_ACTIVE: 6,
   KPF_WRITEBACK: 8,
   KPF_RECLAIM: 9,
+  KPF_MMAP: 11,
+  KPF_ANON: 12,
   KPF_SWAPBACKED: 14,
   KPF_HEAD: 15,
   KPF_TAIL: 16,
   KPF_UNEVICTABLE: 18,
   KPF_THP: 22,
+  KPF_ZERO: 24,
 });
 
 const kpfPairs: readonly (readonly [number, number])[] = [

@@ -17,12 +17,15 @@ import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId, MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
+import { mlockDrainLocal } from './mlock.ts';
 import {
+  FOLIO_MAPPING_ANON,
   folioOrder,
   folioRefAdd,
   type MemoryMap,
   PAGE_WORDS,
   W_FLAGS_1,
+  W_MAPPING,
   W_MEMCG,
   W_NEXT,
   W_PREV,
@@ -30,6 +33,8 @@ import {
 } from './mm_types.ts';
 import { freeFrozenPages } from './page_alloc.ts';
 import { decodeFlags, PG } from './page_flags.ts';
+import { freeMappedPrepare } from './rmap.ts';
+import { type ReclaimList, reclaimList } from './vmscan_anon.ts';
 import { V } from './vmstat.ts';
 import { workingsetAgeNonresident } from './workingset.ts';
 
@@ -57,6 +62,10 @@ export const lruvecLayout = {
   flushedActivateAnon: f64('workingset_activate_anon then'),
   flushedActivateFile: f64('workingset_activate_file then'),
   shadowDeferred: f64('shadow nodes that the shrinker put off'),
+  deferredHead: i32('deferred split queue: first folio'),
+  deferredTail: i32('its last folio'),
+  deferredLength: i32('folios on it'),
+  splitDeferred: f64('folios of it that the shrinker put off'),
 } as const;
 
 /** What the one memory node knows beside its lists. @kernel include/linux/mmzone.h struct pglist_data (6.18) */
@@ -83,6 +92,8 @@ export interface Lruvecs extends Table<typeof lruvecLayout> {
   readonly node: NodeState;
   /** Folios taken off a list by the reclaim in progress. */
   readonly isolated: Int32Array;
+  /** The folios of a reclaim that looks at mapped memory. */
+  readonly reclaim: ReclaimList;
   /** Scratch of shrinkLruvec: pages to scan, and as they were at first. */
   readonly scan: Float64Array;
   /** Out of workingsetEviction: the age of the eviction, mod 2^32. */
@@ -105,6 +116,7 @@ export const lruvecsInit = (rows: number): Lruvecs =>
       iterator: 0,
     },
     isolated: new Int32Array(64),
+    reclaim: reclaimList(),
     scan: new Float64Array(2 * NR_LRU_LISTS),
     evictionAge: new Float64Array(1),
   });
@@ -356,6 +368,7 @@ export function folioAddLru(m: Machine, f: FolioId): void {
 export function lruAddDrain(m: Machine): void {
   const { count } = m.batches;
   for (let b = 0; b < NR_BATCHES; b++) if (count[b] > 0) batchFlush(m, b);
+  if (m.mlock.count > 0) mlockDrainLocal(m);
 }
 
 /**
@@ -423,6 +436,7 @@ export function folioPutRefs(m: Machine, f: FolioId, n: number): void {
 /** The last reference has gone: off the LRU, uncharged, back to the allocator. @kernel mm/swap.c __folio_put (6.18) */
 export function folioFree(m: Machine, f: FolioId): void {
   const w = f * PAGE_WORDS;
+  if ((m.map[w + W_MAPPING] & FOLIO_MAPPING_ANON) !== 0 || (m.map[w] & PG_mlocked) !== 0) freeMappedPrepare(m, f);
   const flags = m.map[w];
   if ((flags & PG_lru) !== 0) lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_lru | PG_active | PG_unevictable | PG_workingset);

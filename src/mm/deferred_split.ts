@@ -1,0 +1,97 @@
+/**
+ * The deferred split queue: large folios of anonymous memory that are worth splitting when memory is short, because some of their
+ * pages are mapped no longer, or because they may hold little but zeros. One queue a memory group; it is linked through the third
+ * page's descriptor.
+ *
+ * @kernel mm/huge_memory.c deferred_split_folio (6.18)
+ */
+import { type FolioId, NO_FOLIO } from './ids.ts';
+import type { Machine } from './machine.ts';
+import {
+  folioFlags,
+  folioOrder,
+  PAGE_WORDS,
+  W_DEFERRED_NEXT,
+  W_DEFERRED_PREV,
+  W_FLAGS_1,
+  W_MEMCG,
+} from './mm_types.ts';
+import { PG, PG_partially_mapped, PG_swapcache } from './page_flags.ts';
+import { MTHP, modMthpStat } from './thp.ts';
+import { V } from './vmstat.ts';
+
+/** End of a queue. */
+const END = -1;
+
+/** Some of its pages are mapped, some are not. Only of large folios. */
+export const folioTestPartiallyMapped = (m: Machine, f: FolioId): boolean =>
+  (m.map[f * PAGE_WORDS + W_FLAGS_1] & PG_partially_mapped) !== 0;
+
+/** Is it on a queue? Only of folios of order 2 and more. */
+export const folioTestDeferred = (m: Machine, f: FolioId): boolean => m.map[f * PAGE_WORDS + W_DEFERRED_NEXT] !== 0;
+
+/** First of a group's queue, or NO_FOLIO, and the one after a folio. */
+export const deferredFirst = (m: Machine, memcg: number): FolioId =>
+  m.lruvecs.deferredLength[memcg] === 0 ? NO_FOLIO : (m.lruvecs.deferredHead[memcg] as FolioId);
+export function deferredNext(m: Machine, f: FolioId): FolioId {
+  const next = m.map[f * PAGE_WORDS + W_DEFERRED_NEXT];
+  return (next === END ? NO_FOLIO : next) as FolioId;
+}
+
+function queueAddTail(m: Machine, f: FolioId): void {
+  const { map, lruvecs: t } = m;
+  const w = f * PAGE_WORDS;
+  const g = map[w + W_MEMCG];
+  const last = t.deferredLength[g] === 0 ? END : t.deferredTail[g];
+  map[w + W_DEFERRED_NEXT] = END;
+  map[w + W_DEFERRED_PREV] = last;
+  if (last === END) t.deferredHead[g] = f;
+  else map[last * PAGE_WORDS + W_DEFERRED_NEXT] = f;
+  t.deferredTail[g] = f;
+  t.deferredLength[g]++;
+}
+
+function queueDel(m: Machine, f: FolioId): void {
+  const { map, lruvecs: t } = m;
+  const w = f * PAGE_WORDS;
+  const g = map[w + W_MEMCG];
+  const next = map[w + W_DEFERRED_NEXT];
+  const prev = map[w + W_DEFERRED_PREV];
+  if (next === END) t.deferredTail[g] = prev;
+  else map[next * PAGE_WORDS + W_DEFERRED_PREV] = prev;
+  if (prev === END) t.deferredHead[g] = next;
+  else map[prev * PAGE_WORDS + W_DEFERRED_NEXT] = next;
+  map[w + W_DEFERRED_NEXT] = 0;
+  t.deferredLength[g]--;
+}
+
+/**
+ * Queues a folio, because part of it is no longer mapped (`partially`) or because it is new and huge.
+ * @kernel mm/huge_memory.c deferred_split_folio (6.18)
+ */
+export function deferredSplitFolio(m: Machine, f: FolioId, partially: boolean): void {
+  const { map } = m;
+  const order = folioOrder(map, f);
+  if (order <= 1) return;
+  if (!partially && !m.thp.shrinkUnderused) return;
+  const flags = folioFlags(map, f);
+  if ((flags & PG_swapcache) !== 0 && (flags & PG.PG_swapbacked) !== 0) return;
+  if (partially && !folioTestPartiallyMapped(m, f)) {
+    map[f * PAGE_WORDS + W_FLAGS_1] |= PG_partially_mapped;
+    if (order >= m.thp.pmdOrder) m.vmstat[V.thp_deferred_split_page]++;
+    modMthpStat(m, order, MTHP.split_deferred, 1);
+    modMthpStat(m, order, MTHP.nr_anon_partially_mapped, 1);
+  }
+  if (!folioTestDeferred(m, f)) queueAddTail(m, f);
+}
+
+/** Takes a folio off its queue: it is freed, or split. @kernel mm/huge_memory.c __folio_unqueue_deferred_split (6.18) */
+export function folioUnqueueDeferredSplit(m: Machine, f: FolioId): void {
+  const order = folioOrder(m.map, f);
+  if (order <= 1 || !folioTestDeferred(m, f)) return;
+  if (folioTestPartiallyMapped(m, f)) {
+    m.map[f * PAGE_WORDS + W_FLAGS_1] &= ~PG_partially_mapped;
+    modMthpStat(m, order, MTHP.nr_anon_partially_mapped, -1);
+  }
+  queueDel(m, f);
+}
