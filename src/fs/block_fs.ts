@@ -12,6 +12,8 @@ import {
   folioUnlock,
   type Kiocb,
 } from '../mm/filemap.ts';
+import { filemapFault } from '../mm/filemap_fault.ts';
+import { filemapMapPages } from '../mm/filemap_map_pages.ts';
 import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import {
@@ -32,6 +34,7 @@ import {
   vfsFsync,
   type WritebackControl,
 } from '../mm/page_writeback.ts';
+import type { VmFault, VmOperations } from '../mm/vm_fault.ts';
 import { BlockStates } from './block_state.ts';
 import { Extents, MAPPED } from './extents.ts';
 
@@ -307,6 +310,24 @@ export abstract class BlockFs implements AddressSpaceOperations {
       if (!folioTest(m.map, folio, PG_uptodate) && this.states.allUptodate(row)) folioSet(m.map, folio, PG_uptodate);
     }
     filemapDirtyFolio(m, mapping, folio);
+  }
+
+  // Stores through mappings.
+
+  readonly vmOps: VmOperations = {
+    anonymous: false,
+    fault: filemapFault,
+    mapPages: filemapMapPages,
+    pageMkwrite: (m, vmf) => this.pageMkwrite(m, vmf),
+  };
+
+  /** vmf.folio is about to be stored to: its blocks get a place, and all of it is dirty. VM_FAULT_LOCKED, or why not. */
+  protected abstract pageMkwrite(m: Machine, vmf: VmFault): number;
+
+  dirtyFolio(m: Machine, mapping: MappingId, folio: FolioId): boolean {
+    const row = this.stateOf(m, folio);
+    if (row !== 0) this.states.setDirty(row, 0, this.states.rows.nr[row] as number);
+    return filemapDirtyFolio(m, mapping, folio);
   }
 
   /** Gives blocks that are being written their place on the device. */

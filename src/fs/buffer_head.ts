@@ -16,6 +16,7 @@ import { __GFP_NOFAIL, GFP_NOFS } from '../mm/gfp.ts';
 import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { objCgroupCharge, objCgroupUncharge } from '../mm/memcontrol.ts';
+import { lockForMkwrite } from '../mm/memory_file.ts';
 import {
   folioAttachPrivate,
   folioIndex,
@@ -26,9 +27,10 @@ import {
   folioTest,
 } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
-import { balanceDirtyPages, folioCancelDirty } from '../mm/page_writeback.ts';
+import { balanceDirtyPages, folioCancelDirty, folioMarkDirty } from '../mm/page_writeback.ts';
 import { folioMarkAccessed } from '../mm/swap.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
+import { VM_FAULT_LOCKED, type VmFault } from '../mm/vm_fault.ts';
 import { BlockFs } from './block_fs.ts';
 import { DELALLOC, MAPPED, UNWRITTEN } from './extents.ts';
 
@@ -117,6 +119,22 @@ export abstract class BufferHeadFs extends BlockFs {
     const { extents } = this.inode(mapping);
     for (const { start, end, extent } of extents.parts(Math.floor(from / block), Math.ceil(to / block)))
       if (extent === undefined || extent.state === UNWRITTEN) extents.set(start, end, DELALLOC);
+  }
+
+  /** @kernel fs/buffer.c block_page_mkwrite (6.18) */
+  protected pageMkwrite(m: Machine, vmf: VmFault): number {
+    const mapping = m.vmas.mapping[vmf.vma] as MappingId;
+    const { folio } = vmf;
+    const state = lockForMkwrite(m, vmf);
+    if (state !== VM_FAULT_LOCKED) return state;
+    const page = m.config.pageSize;
+    const from = folioIndex(m.map, folio) * page;
+    const to = Math.min(folioNextIndex(m.map, folio) * page, m.spaces.size[mapping] as number);
+    this.attachState(m, mapping, folio);
+    this.mappingCalls += Math.ceil((to - from) / this.blockSize(m, mapping));
+    this.reserve(m, mapping, from, to);
+    folioMarkDirty(m, folio);
+    return VM_FAULT_LOCKED;
   }
 
   /** @kernel fs/buffer.c __block_write_begin_int (6.18) */

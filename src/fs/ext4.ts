@@ -8,6 +8,7 @@
 import type { FileId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { filemapWriteAndWaitRange } from '../mm/page_writeback.ts';
+import type { VmFault } from '../mm/vm_fault.ts';
 import { BufferHeadFs } from './buffer_head.ts';
 
 export class Ext4 extends BufferHeadFs {
@@ -27,6 +28,10 @@ export class Ext4 extends BufferHeadFs {
   override write(m: Machine, file: FileId, pos: number, length: number): number {
     this.uncommitted.add(m.files.mapping[file] as MappingId);
     return super.write(m, file, pos, length);
+  }
+  protected override pageMkwrite(m: Machine, vmf: VmFault): number {
+    this.uncommitted.add(m.vmas.mapping[vmf.vma] as MappingId);
+    return super.pageMkwrite(m, vmf);
   }
   override setSize(m: Machine, mapping: MappingId, size: number): boolean {
     this.uncommitted.add(mapping);

@@ -8,10 +8,12 @@ import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaFindMarked } from '../base/xarray_m
 import { FGP_STABLE, fgfSetOrder, filemapGetOrCreate, folioUnlock } from '../mm/filemap.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
+import { lockForMkwrite } from '../mm/memory_file.ts';
 import { folioIndex, folioNextIndex, folioNrPages, folioOrder, folioTest } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
-import { balanceDirtyPages } from '../mm/page_writeback.ts';
+import { balanceDirtyPages, folioMarkDirty } from '../mm/page_writeback.ts';
 import { folioMarkAccessed } from '../mm/swap.ts';
+import { VM_FAULT_LOCKED, type VmFault } from '../mm/vm_fault.ts';
 import { BlockFs } from './block_fs.ts';
 import { MAPPED } from './extents.ts';
 
@@ -47,6 +49,28 @@ export abstract class IomapFs extends BlockFs {
       if (pos < Math.min(end, mapped)) break;
     }
     return pos - start;
+  }
+
+  /** Also past the end of the file: write-back leaves that out. @kernel fs/iomap/buffered-io.c iomap_dirty_folio (6.18) */
+  override dirtyFolio(m: Machine, mapping: MappingId, folio: FolioId): boolean {
+    if (m.release.iomapDirty === 'block') this.attachState(m, mapping, folio);
+    return super.dirtyFolio(m, mapping, folio);
+  }
+
+  /** @kernel fs/iomap/buffered-io.c iomap_page_mkwrite (6.18) */
+  protected pageMkwrite(m: Machine, vmf: VmFault): number {
+    const mapping = m.vmas.mapping[vmf.vma] as MappingId;
+    const { folio } = vmf;
+    const state = lockForMkwrite(m, vmf);
+    if (state !== VM_FAULT_LOCKED) return state;
+    const page = m.config.pageSize;
+    const end = Math.min(folioNextIndex(m.map, folio) * page, m.spaces.size[mapping] as number);
+    for (let pos = folioIndex(m.map, folio) * page; pos < end; ) {
+      pos = Math.min(this.writeBegin(m, mapping, pos, end - pos), end);
+      this.mappingCalls++;
+      folioMarkDirty(m, folio);
+    }
+    return VM_FAULT_LOCKED;
   }
 
   /** Copies into [start, mapped), one folio after the other. @kernel fs/iomap/buffered-io.c iomap_write_iter (6.18) */

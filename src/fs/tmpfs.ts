@@ -21,15 +21,25 @@ import {
   MAPPING_GFP,
   READ_DONE,
 } from '../mm/filemap.ts';
+import { filemapMapPages } from '../mm/filemap_map_pages.ts';
 import { __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE } from '../mm/gfp.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
-import { folioIndex, folioNextIndex, folioNrPages, folioSet } from '../mm/mm_types.ts';
+import { folioIndex, folioNextIndex, folioNrPages, folioRefAdd, folioSet, folioTest } from '../mm/mm_types.ts';
 import { folioAlloc } from '../mm/page_alloc.ts';
 import { PG } from '../mm/page_flags.ts';
 import { filemapDirtyFolio } from '../mm/page_writeback.ts';
 import { folioMarkAccessed, folioPut } from '../mm/swap.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
+import {
+  VM_FAULT_LOCKED,
+  VM_FAULT_OOM,
+  VM_FAULT_RETRY,
+  VM_FAULT_SIGBUS,
+  type VmFault,
+  type VmOperations,
+} from '../mm/vm_fault.ts';
+import { VM_HUGEPAGE, VM_NOHUGEPAGE } from '../mm/vma.ts';
 import { V } from '../mm/vmstat.ts';
 
 export type ShmemHuge = 'never' | 'always' | 'within_size' | 'advise';
@@ -39,8 +49,15 @@ export class Tmpfs implements AddressSpaceOperations {
   readonly buffersDirectWrites = false;
   private readonly huge: ShmemHuge;
 
-  constructor(huge: ShmemHuge) {
+  /** `anonymous`: the kernel's own mount, for shared anonymous memory. */
+  constructor(huge: ShmemHuge, anonymous = false) {
     this.huge = huge;
+    this.vmOps = {
+      anonymous,
+      fault: (m, vmf) => this.fault(m, vmf),
+      mapPages: filemapMapPages,
+      pageMkwrite: null,
+    };
   }
 
   inodeInit(m: Machine, mapping: MappingId): void {
@@ -97,10 +114,14 @@ export class Tmpfs implements AddressSpaceOperations {
 
   /** The folio at a page, made if it is missing. `end`: byte past the write, 0 for fallocate. */
   private getFolio(m: Machine, mapping: MappingId, at: number, end: number, bytes: number): FolioId {
-    const { map } = m;
     const found = filemapGetFolio(m, mapping, at);
-    if (found !== 0) return found;
-    for (const order of this.orders(m, mapping, at, end, bytes)) {
+    return found !== 0 ? found : this.addFolio(m, mapping, at, this.orders(m, mapping, at, end, bytes));
+  }
+
+  /** A new folio of the first of these orders that works out. @kernel mm/shmem.c shmem_alloc_and_add_folio (6.18) */
+  private addFolio(m: Machine, mapping: MappingId, at: number, orders: readonly number[]): FolioId {
+    const { map } = m;
+    for (const order of orders) {
       const index = at - (at % (1 << order));
       const gfp = MAPPING_GFP | __GFP_WRITE | (order > 0 ? __GFP_NORETRY | __GFP_NOWARN : 0);
       const folio = folioAlloc(m, gfp, order);
@@ -134,6 +155,61 @@ export class Tmpfs implements AddressSpaceOperations {
     } else for (let order = max; order > 0; order--) all.push(order);
     all.push(0);
     return all;
+  }
+
+  // Mapped: a page that is missing comes into being, for loads too.
+
+  readonly vmOps: VmOperations;
+
+  /** @kernel mm/shmem.c shmem_fault (6.18) */
+  private fault(m: Machine, vmf: VmFault): number {
+    const { map } = m;
+    const mapping = m.vmas.mapping[vmf.vma] as MappingId;
+    const index = vmf.pgoff;
+    m.wait = NO_FOLIO;
+    if (index * m.config.pageSize >= (m.spaces.size[mapping] as number)) return VM_FAULT_SIGBUS;
+    let folio = filemapGetFolio(m, mapping, index);
+    if (folio === 0) folio = this.addFolio(m, mapping, index, this.faultOrders(m, vmf, mapping));
+    if (folio === 0) return VM_FAULT_OOM;
+    if (folioTest(map, folio, PG.PG_locked)) {
+      m.wait = folio;
+      return VM_FAULT_RETRY;
+    }
+    folioSet(map, folio, PG.PG_locked | PG.PG_uptodate);
+    folioRefAdd(map, folio, 1);
+    vmf.folio = folio;
+    vmf.page = index - folioIndex(map, folio);
+    return VM_FAULT_LOCKED;
+  }
+
+  /**
+   * 2 MiB where the mount or the memory's advice says so and the area holds it whole, or one page (before 7.x: nothing between).
+   * @kernel mm/shmem.c shmem_suitable_orders (6.18)
+   */
+  private faultOrders(m: Machine, vmf: VmFault, mapping: MappingId): number[] {
+    const { vma } = vmf;
+    const { vmas } = m;
+    const flags = vmas.flags[vma] as number;
+    const pmd = Math.min(m.geometry.levels[0].bits, m.maxPagecacheOrder);
+    if ((flags & VM_NOHUGEPAGE) !== 0 || this.huge === 'never') return [0];
+    const page = m.config.pageSize;
+    const filePages = Math.ceil((m.spaces.size[mapping] as number) / page);
+    const advised = (flags & VM_HUGEPAGE) !== 0;
+    const orders: number[] = [];
+    for (let order = pmd; order > 0; order--) {
+      if (order < pmd && m.release.tmpfsHuge !== 'all-orders') break;
+      const nr = 1 << order;
+      const first = vmf.pgoff - (vmf.pgoff % nr);
+      const inFile = this.huge === 'within_size' && first + nr <= filePages;
+      if (this.huge !== 'always' && !inFile && !advised) continue;
+      const size = nr * page;
+      const start = vmf.address - (vmf.address % size);
+      const aligned = ((vmas.start[vma] as number) - (vmas.pgoff[vma] as number) * page) % size === 0;
+      if (!aligned || start < (vmas.start[vma] as number) || start + size > (vmas.end[vma] as number)) continue;
+      orders.push(order);
+    }
+    orders.push(0);
+    return orders;
   }
 
   setSize(m: Machine, mapping: MappingId, size: number): boolean {
@@ -175,6 +251,9 @@ export class Tmpfs implements AddressSpaceOperations {
   }
 
   // The cache is the store: nothing is read in or written back.
+  dirtyFolio(m: Machine, mapping: MappingId, folio: FolioId): boolean {
+    return filemapDirtyFolio(m, mapping, folio);
+  }
   readFolio(): void {}
   readahead(): void {}
   endRead(): void {}

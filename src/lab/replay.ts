@@ -376,4 +376,7 @@ export class Replay implements Tracer {
   raUnbounded(mapping: MappingId, index: number, nr: number, lookahead: number): void {
     if (this.listener !== null) this.listener.raUnbounded?.(mapping, index, nr, lookahead);
   }
+  filemapFault(mapping: MappingId, index: number): void {
+    if (this.listener !== null) this.listener.filemapFault?.(mapping, index);
+  }
 }

@@ -7,6 +7,7 @@ import type { Kiocb } from './filemap.ts';
 import type { FileId, FolioId, MappingId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import type { WritebackControl } from './page_writeback.ts';
+import type { VmOperations } from './vm_fault.ts';
 
 /** @kernel include/linux/fs.h struct address_space (6.18) */
 export const addressSpaceLayout = {
@@ -72,6 +73,8 @@ export interface AddressSpaceOperations {
   isPartiallyUptodate(m: Machine, folio: FolioId, from: number, length: number): boolean;
   /** write(2) through the cache; bytes written, fewer than asked when it must wait (Machine.wait) or memory ran out. */
   write(m: Machine, file: FileId, pos: number, length: number): number;
+  /** All of a folio is dirty now, because somebody stored through a mapping; false when it was dirty before. */
+  dirtyFolio(m: Machine, mapping: MappingId, folio: FolioId): boolean;
   /** Puts the dirty blocks of a locked folio, made clean for I/O, under write-back by addToBio; unlocks it. */
   writeFolio(m: Machine, wbc: WritebackControl, mapping: MappingId, folio: FolioId): void;
   /** A write that was submitted has ended. */
@@ -97,6 +100,8 @@ export interface AddressSpaceOperations {
   directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean;
   /** Bytes were written past the cache (O_DIRECT). */
   directWrite(m: Machine, mapping: MappingId, offset: number, length: number): void;
+  /** How its mapped memory answers faults. */
+  readonly vmOps: VmOperations;
   /** A file that was open for writing is closed. */
   release(m: Machine, mapping: MappingId): void;
 }

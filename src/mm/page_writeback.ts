@@ -21,6 +21,7 @@ import { type FolioId, type MappingId, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioClear, folioIndex, folioMapping, folioNextIndex, folioNrPages, folioSet, folioTest } from './mm_types.ts';
 import { PG } from './page_flags.ts';
+import { folioMkclean } from './unmap_mapping.ts';
 import { V } from './vmstat.ts';
 
 /** One walk over a file's dirty folios, and the request it is putting together. Offsets and lengths in bytes. */
@@ -64,8 +65,27 @@ export function filemapDirtyFolio(m: Machine, mapping: MappingId, folio: FolioId
   return true;
 }
 
+/**
+ * All of a folio is dirty, by way of its file system; false when it was dirty before.
+ * @kernel mm/page-writeback.c folio_mark_dirty (6.18)
+ */
+export function folioMarkDirty(m: Machine, folio: FolioId): boolean {
+  const { map } = m;
+  const mapping = folioMapping(map, folio);
+  if (mapping !== 0) {
+    // The readahead mark shares its bit with PG_reclaim.
+    folioClear(map, folio, PG.PG_reclaim);
+    return opsOf(m, mapping).dirtyFolio(m, mapping, folio);
+  }
+  const clean = !folioTest(map, folio, PG.PG_dirty);
+  folioSet(map, folio, PG.PG_dirty);
+  return clean;
+}
+
 /** Takes the dirty flag for I/O; false when it was not dirty. The mark stays until write-back starts. @kernel mm/page-writeback.c folio_clear_dirty_for_io (6.18) */
 function folioClearDirtyForIo(m: Machine, folio: FolioId): boolean {
+  // What was stored through mappings since is part of this write; the next store is noticed again.
+  if (m.spaces.iMmap[folioMapping(m.map, folio)] !== 0 && folioMkclean(m, folio) > 0) folioMarkDirty(m, folio);
   if (!folioTest(m.map, folio, PG.PG_dirty)) return false;
   folioClear(m.map, folio, PG.PG_dirty);
   m.vmstat[V.nr_dirty] = (m.vmstat[V.nr_dirty] as number) - folioNrPages(m.map, folio);

@@ -23,10 +23,13 @@ import {
 } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { filemapFdatawriteRange, filemapWriteAndWaitRange, folioCancelDirty } from './page_writeback.ts';
+import { folioMapcount } from './rmap.ts';
 import { deactivateFileFolio, folioPut, lruAddDrain } from './swap.ts';
+import { unmapMappingFolio, unmapMappingPages } from './unmap_mapping.ts';
 
 /** Takes a locked folio out for good; the lock and the caller's reference are used up. @kernel mm/truncate.c truncate_inode_folio (6.18) */
 function truncateInodeFolio(m: Machine, mapping: MappingId, folio: FolioId): void {
+  if (folioMapcount(m, folio) > 0) unmapMappingFolio(m, folio);
   if (folioTest(m.map, folio, PG.PG_private))
     opsOf(m, mapping).invalidateFolio(m, folio, 0, folioNrPages(m.map, folio) * m.config.pageSize);
   folioCancelDirty(m, folio);
@@ -108,10 +111,12 @@ function release(m: Machine, folio: FolioId): void {
  */
 export function truncateInodePagesRange(m: Machine, mapping: MappingId, start: number, end: number): boolean {
   const { map, pages, spaces } = m;
-  if (spaces.head[mapping] === 0) return true;
   const page = m.config.pageSize;
   let first = Math.ceil(start / page);
   let stop = Math.min(Math.floor(end / page), PGOFF_MAX);
+  // A file that ends takes the private copies of its pages along; a hole leaves them. @kernel mm/truncate.c truncate_pagecache_range (6.18)
+  if (spaces.iMmap[mapping] !== 0) unmapMappingPages(m, mapping, first, stop, end === Number.POSITIVE_INFINITY);
+  if (spaces.head[mapping] === 0) return true;
   // First what lies wholly inside and is free to go.
   for (let i = first; i < stop; ) {
     const e = xaFind(pages, spaces.head[mapping] as number, i, stop - 1);
@@ -220,6 +225,11 @@ export function invalidateInodePages2Range(m: Machine, mapping: MappingId, first
     const folio = e as FolioId;
     i = folioNextIndex(map, folio);
     if (!lock(m, folio)) return false;
+    if (folioMapcount(m, folio) > 0) {
+      // The rest of the range in one go, and the folio where it sticks out.
+      unmapMappingPages(m, mapping, Math.max(folioIndex(map, folio), first), last + 1, false);
+      unmapMappingFolio(m, folio);
+    }
     if (!folioTest(map, folio, PG.PG_dirty) && filemapReleaseFolio(m, folio)) filemapRemoveFolio(m, folio, -1, 0);
     release(m, folio);
   }

@@ -15,7 +15,11 @@ export const VM_FAULT_SIGSEGV = 0x40;
 export const VM_FAULT_NOPAGE = 0x100;
 /** The page is handed over locked. */
 export const VM_FAULT_LOCKED = 0x200;
-/** The whole fault must be repeated, with `tried` set, when the folio Machine.wait (if any) is unlocked. */
+/**
+ * The whole fault must be repeated when the folio Machine.wait (0: none) is neither locked nor under write-back; with `tried`
+ * set if this came with VM_FAULT_MAJOR, or was not the first time. (The first attempt is made under the lock of the area alone,
+ * the second one under that of the address space. @kernel arch/x86/mm/fault.c do_user_addr_fault (6.18))
+ */
 export const VM_FAULT_RETRY = 0x400;
 /** A huge page did not work out; try smaller ones. */
 export const VM_FAULT_FALLBACK = 0x800;
@@ -33,6 +37,8 @@ export interface VmFault {
   write: boolean;
   /** FAULT_FLAG_TRIED: it has waited once already. */
   tried: boolean;
+  /** The folio that this fault asked the file system for; not uptodate when its lock is gone: the read failed. */
+  asked: FolioId;
   /** Out: the folio that holds the page, and which of its pages it is. */
   folio: FolioId;
   page: number;
@@ -44,6 +50,7 @@ export const vmFault = (): VmFault => ({
   pgoff: 0,
   write: false,
   tried: false,
+  asked: NO_FOLIO,
   folio: NO_FOLIO,
   page: 0,
 });
@@ -52,6 +59,8 @@ export const vmFault = (): VmFault => ({
 export interface VmOperations {
   /** The page for a fault, in vmf.folio and vmf.page with a reference, locked (VM_FAULT_LOCKED); or why not. */
   fault(m: Machine, vmf: VmFault): number;
+  /** Shared anonymous memory. */
+  readonly anonymous: boolean;
   /** Maps cached pages [start, end] of the file around the fault; VM_FAULT_NOPAGE when the page itself is now mapped. Null: none. */
   readonly mapPages: ((m: Machine, vmf: VmFault, start: number, end: number) => number) | null;
   /** vmf.folio, not locked, is about to become writable: VM_FAULT_LOCKED when it may. Null: nobody wants to know. */

@@ -84,6 +84,7 @@ export function collect(m: Machine): TraceEvent[] {
     asyncRa: (_m, index, req) => events.push(['A', index, req]),
     raOrder: (_m, index, order, size, ahead) => events.push(['O', index, order, size, ahead]),
     raUnbounded: (_m, index, nr, lookahead) => events.push(['U', index, nr, lookahead]),
+    filemapFault: (_m, index) => events.push(['F', index]),
   };
   return events;
 }
