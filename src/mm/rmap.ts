@@ -402,7 +402,7 @@ function queuePartial(m: Machine, f: FolioId, w: number): void {
 }
 
 /**
- * What goes with the last reference to a folio that was mapped: counters, the split queue, marks of its pages. Call it before the
+ * What goes with the last reference to a folio that was mapped: counters and the split queue. Call it before the
  * folio is uncharged. @kernel mm/page_alloc.c free_pages_prepare (6.18)
  */
 export function freeMappedPrepare(m: Machine, f: FolioId): void {
