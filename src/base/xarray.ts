@@ -105,6 +105,12 @@ function descend(xa: Xarray, heads: Int32Array, h: number, index: number, shift:
   return n;
 }
 
+/** The value in a slot, of several slots perhaps, goes from this one; what takes its place is the caller's. */
+export function xaClearValue(xa: Xarray, at: number): void {
+  spreadValue(xa, at >> 6, at & 63);
+  addCounts(xa, at >> 6, 0, -1);
+}
+
 /** Turns the multi-slot value that covers `slot` into single ones. */
 function spreadValue(xa: Xarray, n: number, slot: number): void {
   const { slots, age } = xa.nodes;

@@ -49,6 +49,8 @@ export interface Xarray {
   leaf: number;
   leafHead: number;
   leafAt: number;
+  /** Grows when a node is made or freed: until then, positions in `nodes.slots` keep their meaning. */
+  shape: number;
 }
 
 /** Bytes of one node in the kernel: struct xa_node, and its share of a slab. @kernel lib/radix-tree.c radix_tree_node_cachep (6.18) */
@@ -83,6 +85,7 @@ export const xarray = (rows = 64): Xarray => ({
   leaf: 0,
   leafHead: 1,
   leafAt: 0,
+  shape: 0,
 });
 
 export function newNode(xa: Xarray, tree: number, parent: number, offset: number, shift: number): number {
@@ -103,6 +106,7 @@ export function newNode(xa: Xarray, tree: number, parent: number, offset: number
   if (xa.tag >= xa.tags.rows) grow(tagLayout, xa.tags, xa.tag * 2);
   xa.tags.used[xa.tag] = (xa.tags.used[xa.tag] as number) + 1;
   xa.used++;
+  xa.shape++;
   return n;
 }
 
@@ -111,6 +115,7 @@ export function freeNode(xa: Xarray, n: number): void {
   xa.nodes.parent[n] = xa.free;
   xa.free = n;
   xa.used--;
+  xa.shape++;
   xa.leafHead = 1;
   const tag = xa.nodes.tag[n] as number;
   xa.tags.used[tag] = (xa.tags.used[tag] as number) - 1;

@@ -43,6 +43,10 @@ const { PG_dirty, PG_locked, PG_private, PG_uptodate, PG_writeback } = PG;
 /** A file on the device. */
 export interface Inode {
   readonly extents: Extents;
+  /** Pages from the start that lie on the device and end inside the file, when the extents and the size were these. */
+  plain: number;
+  plainVersion: number;
+  plainSize: number;
   /** Cut since it was last closed; its reservation given back; fallocate was used on it. */
   truncated: boolean;
   released: boolean;
@@ -75,6 +79,9 @@ export abstract class BlockFs implements AddressSpaceOperations {
     if (inode === undefined) {
       inode = {
         extents: new Extents(),
+        plain: 0,
+        plainVersion: -1,
+        plainSize: 0,
         truncated: false,
         released: false,
         preallocated: false,
@@ -171,6 +178,13 @@ export abstract class BlockFs implements AddressSpaceOperations {
   readahead(m: Machine, mapping: MappingId, index: number, nrPages: number): void {
     const { map } = m;
     const page = m.config.pageSize;
+    if (index + nrPages <= this.plainPages(m, mapping)) {
+      this.mappingCalls++;
+      if (this.stateOnRead && nrPages << m.pageShift > this.blockSize(m, mapping))
+        this.attachStates(m, mapping, index, index + nrPages);
+      m.io.read(mapping, index * page, nrPages * page, m.ahead);
+      return;
+    }
     const block = this.blockSize(m, mapping);
     const start = index * page;
     const stop = (index + nrPages) * page;
@@ -217,6 +231,20 @@ export abstract class BlockFs implements AddressSpaceOperations {
     }
   }
 
+  /** Pages from the start of the file that are all on the device. */
+  private plainPages(m: Machine, mapping: MappingId): number {
+    const inode = this.inode(mapping);
+    const size = m.spaces.size[mapping] as number;
+    if (inode.plainVersion !== inode.extents.version || inode.plainSize !== size) {
+      const first = inode.extents.at(0);
+      const mapped = first?.state === MAPPED ? first.end * this.blockSize(m, mapping) : 0;
+      inode.plain = Math.floor(Math.min(mapped, size) * m.pagesPerByte);
+      inode.plainVersion = inode.extents.version;
+      inode.plainSize = size;
+    }
+    return inode.plain;
+  }
+
   private attachStates(m: Machine, mapping: MappingId, index: number, end: number): void {
     for (let i = index; i < end; ) {
       const folio = filemapGetFolio(m, mapping, i);
@@ -235,6 +263,13 @@ export abstract class BlockFs implements AddressSpaceOperations {
     const { map } = m;
     const page = m.config.pageSize;
     const end = offset + length;
+    if (length === page) {
+      const folio = filemapGetFolio(m, mapping, (offset * m.pagesPerByte) | 0);
+      if (folio !== 0 && !folioTest(map, folio, PG_private)) {
+        folioEndRead(m, folio, ok);
+        return;
+      }
+    }
     for (let i = Math.floor(offset * m.pagesPerByte); i * page < end; ) {
       const folio = filemapGetFolio(m, mapping, i);
       if (folio === 0) {

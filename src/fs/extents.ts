@@ -29,6 +29,8 @@ export interface Part {
 
 export class Extents {
   readonly list: Extent[] = [];
+  /** Grows with every change. */
+  version = 0;
 
   /** Position of the extent that holds the block, or of the first one after it. */
   find(block: number): number {
@@ -70,6 +72,7 @@ export class Extents {
   /** Makes [start, end) a hole. */
   remove(start: number, end: number): void {
     if (start >= end) return;
+    this.version++;
     const { list } = this;
     let i = this.find(start);
     while (i < list.length && (list[i] as Extent).start < end) {
@@ -95,6 +98,7 @@ export class Extents {
     if (start >= end) return;
     this.remove(start, end);
     const { list } = this;
+    this.version++;
     let i = this.find(start);
     const e: Extent = { start, end, state, phys };
     const before = list[i - 1];

@@ -96,6 +96,11 @@ export class Device implements Io {
     }
   }
 
+  /** Nothing is in flight. */
+  get idle(): boolean {
+    return this.head === this.queue.length;
+  }
+
   /** Answers the requests that have ended by now. */
   poll(): void {
     while (this.head < this.queue.length && (this.queue[this.head] as Request).ends <= this.m.now) this.answer();

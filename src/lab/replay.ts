@@ -6,8 +6,10 @@ import { QuireError } from '../base/errors.ts';
 import { largeFolioOrders } from '../fs/filesystems.ts';
 import { mount } from '../fs/mount.ts';
 import type { AddressSpaceOperations } from '../mm/address_space.ts';
+import { FMODE_RANDOM } from '../mm/address_space.ts';
 import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { type Kiocb, kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
+import { filemapReadRandom, type ReadRun, readRun } from '../mm/filemap_random.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine, Tracer } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
@@ -28,7 +30,6 @@ import {
   type TraceSource,
 } from '../trace/event.ts';
 import { Device } from './device.ts';
-import { AHEAD, LookAhead } from './look_ahead.ts';
 import { type Resolved, resolve, type Settings } from './settings.ts';
 
 const HANDLES = 4096;
@@ -75,7 +76,7 @@ export class Replay implements Tracer {
   private readonly handleFile = new Int32Array(HANDLES);
   private readonly handleFlags = new Int32Array(HANDLES);
   private readonly freeFiles: FileId[] = [];
-  private readonly lookAhead: LookAhead;
+  private randomRun: ReadRun | null = null;
   private readonly iocb: Kiocb = kiocb(0 as FileId, 0, 0);
 
   constructor(source: TraceSource, set: Settings) {
@@ -93,7 +94,6 @@ export class Replay implements Tracer {
       dirtyBackgroundRatio: 10,
     });
     this.device = new Device(this.m);
-    this.lookAhead = new LookAhead(this.m);
     this.m.io = this.device;
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
@@ -146,10 +146,13 @@ export class Replay implements Tracer {
   }
 
   private rows(e: Events, from: number, to: number): void {
-    const { m, device, lookAhead } = this;
+    const { m, device } = this;
     const { op, id, offset, length } = e;
     for (let i = from; i < to; i++) {
-      if (((i - from) & (AHEAD - 1)) === 0) lookAhead.reads(e, i, Math.min(i + AHEAD, to), this.handleFile);
+      if (op[i] === OP.pread && device.idle) {
+        i = this.random(e, i, to);
+        if (i === to) break;
+      }
       const o = op[i] as number;
       m.now += OP_NS;
       if (o === OP.pread) this.read(id[i] as number, offset[i] as number, length[i] as number, false);
@@ -158,6 +161,27 @@ export class Replay implements Tracer {
       device.poll();
     }
     this.ops += to - from;
+  }
+
+  /** Reads of one handle that lie at random, from row `from` on, as many as are plain; returns the next row. */
+  private random(e: Events, from: number, to: number): number {
+    const { op, id } = e;
+    const h = id[from] as number;
+    const file = this.handleFile[h] as FileId;
+    if (file === 0 || (this.handleFlags[h]! & OPEN_DIRECT) !== 0 || (this.m.files.fmode[file]! & FMODE_RANDOM) === 0)
+      return from;
+    let end = from + 1;
+    while (end < to && op[end] === OP.pread && id[end] === h) end++;
+    let run = this.randomRun;
+    if (run === null || run.offset !== e.offset)
+      run = this.randomRun = readRun(e.offset, e.length, OP_NS, COPY_NS_PER_BYTE);
+    run.file = file;
+    run.from = from;
+    run.to = end;
+    const next = filemapReadRandom(this.m, run);
+    this.readBytes += run.bytes;
+    this.outOfMemory += run.outOfMemory;
+    return next;
   }
 
   private skip(what: string): void {

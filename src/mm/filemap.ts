@@ -62,6 +62,11 @@ export function filemapGetFolio(m: Machine, mapping: MappingId, index: number): 
  */
 export function filemapAddFolio(m: Machine, mapping: MappingId, folio: FolioId, index: number, gfp: number): number {
   if (!memCgroupCharge(m, folio, gfp)) return ENOMEM;
+  return filemapInsertFolio(m, mapping, folio, index, gfp);
+}
+
+/** The same for a folio that is charged already. */
+export function filemapInsertFolio(m: Machine, mapping: MappingId, folio: FolioId, index: number, gfp: number): number {
   const { map, spaces, pages } = m;
   const order = folioOrder(map, folio);
   const conflict = xaConflict(pages, spaces.head[mapping] as number, index, order);
@@ -293,7 +298,7 @@ function filemapGetPages(m: Machine, iocb: Kiocb): number {
 }
 
 /** @kernel mm/filemap.c filemap_create_folio (6.18) */
-function filemapCreateFolio(m: Machine, mapping: MappingId, at: number, min: number): number {
+export function filemapCreateFolio(m: Machine, mapping: MappingId, at: number, min: number): number {
   const folio = folioAlloc(m, MAPPING_GFP, min);
   if (folio === 0) return ENOMEM;
   const index = at - (at % (1 << min));

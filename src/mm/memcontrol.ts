@@ -135,11 +135,16 @@ export function memCgroupUncharge(m: Machine, f: FolioId): void {
   const g = m.map[w];
   if (g === 0) return;
   m.map[w] = 0;
-  const t = m.memcgs;
   const nr = folioNrPages(m.map, f);
+  uncharge(m, g, nr, 1);
+}
+
+/** Takes `folios` folios with `nr` pages together off a group's account. @kernel mm/memcontrol.c uncharge_batch (6.18) */
+export function uncharge(m: Machine, g: number, nr: number, folios: number): void {
+  const t = m.memcgs;
   t.usage[g] -= nr;
   t.pages[g] -= nr;
-  t.pgpgout[g] += 1;
+  t.pgpgout[g] += folios;
 }
 
 /** Raises the usage unless that passes the limit. @kernel mm/page_counter.c page_counter_try_charge (6.18) */

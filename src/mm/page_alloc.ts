@@ -34,7 +34,7 @@ import {
   W_MAPPING,
   W_REFCOUNT,
 } from './mm_types.ts';
-import { MAX_NR_ZONES, pageZone, type Zones, zonesTable } from './mmzone.ts';
+import { MAX_NR_ZONES, pageZone, ZONE_NORMAL, type Zones, zonesTable } from './mmzone.ts';
 import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
 import { allocPagesSlowpath } from './page_alloc_slowpath.ts';
 import {
@@ -46,7 +46,13 @@ import {
   setupPerZoneLowmemReserve,
   setupPerZoneWmarks,
 } from './page_alloc_watermark.ts';
-import { allocFlagsNofragment, getPageFromFreelist, gfpMigratetype, gfpZone } from './page_alloc_zonelist.ts';
+import {
+  allocFlagsNofragment,
+  getPageFromFreelist,
+  gfpMigratetype,
+  gfpZone,
+  rmqueueQuick,
+} from './page_alloc_zonelist.ts';
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
@@ -86,9 +92,12 @@ export function allocFrozenPages(m: Machine, gfp: number, order: number): Pfn {
   const { zones, map } = m;
   if (order > zones.maxOrder) return NO_PFN;
   const highest = gfpZone(gfp);
-  let flags = ALLOC_WMARK_LOW | allocFlagsNofragment(zones, highest);
-  if ((gfp & __GFP_KSWAPD_RECLAIM) !== 0) flags |= ALLOC_KSWAPD;
-  let pfn = getPageFromFreelist(m, order, flags, highest, gfpMigratetype(gfp));
+  let pfn = order === 0 && highest === ZONE_NORMAL ? rmqueueQuick(m, gfpMigratetype(gfp)) : 0;
+  if (pfn === 0) {
+    let flags = ALLOC_WMARK_LOW | allocFlagsNofragment(zones, highest);
+    if ((gfp & __GFP_KSWAPD_RECLAIM) !== 0) flags |= ALLOC_KSWAPD;
+    pfn = getPageFromFreelist(m, order, flags, highest, gfpMigratetype(gfp));
+  }
   if (pfn === 0) {
     pfn = allocPagesSlowpath(m, gfp, order);
     if (pfn === 0) return NO_PFN;

@@ -8,9 +8,11 @@
  */
 import { __GFP_DMA, __GFP_DMA32 } from './gfp.ts';
 import type { Machine } from './machine.ts';
+import { PAGE_WORDS, W_NEXT, W_PREV } from './mm_types.ts';
 import {
   MAX_NR_ZONES,
   MIGRATE_HIGHATOMIC,
+  NR_PCP_LISTS,
   ZONE_BELOW_HIGH,
   ZONE_BOOSTED_WATERMARK,
   ZONE_DMA,
@@ -100,6 +102,31 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
     if ((flags & ALLOC_NOFRAGMENT) === 0) return 0;
     flags &= ~ALLOC_NOFRAGMENT;
   }
+}
+
+/**
+ * The commonest allocation: one page of the highest zone, which has memory enough and one on its per-CPU list. 0: not so, and
+ * nothing has changed. @kernel mm/page_alloc.c rmqueue_pcplist (6.18)
+ */
+export function rmqueueQuick(m: Machine, type: number): number {
+  const { map, zones } = m;
+  const t = zones.zone;
+  if (t.flags[ZONE_NORMAL] !== 0) return 0;
+  const spare = t.free[ZONE_NORMAL] - t.freeHighatomic[ZONE_NORMAL];
+  const high = t.high[ZONE_NORMAL] + t.boost[ZONE_NORMAL];
+  if (spare - t.lowmemReserve[ZONE_NORMAL * MAX_NR_ZONES + ZONE_NORMAL] <= high) return 0;
+  const { head, tail } = zones.pcp;
+  const row = ZONE_NORMAL * NR_PCP_LISTS + type;
+  const pfn = head[row];
+  if (pfn === 0) return 0;
+  t.pcpFreeCount[ZONE_NORMAL] >>= 1;
+  t.pcpCount[ZONE_NORMAL] -= 1;
+  const next = map[pfn * PAGE_WORDS + W_NEXT] >>> 1;
+  head[row] = next;
+  if (next === 0) tail[row] = 0;
+  else map[next * PAGE_WORDS + W_PREV] = 0;
+  m.vmstat[PGALLOC + ZONE_NORMAL] += 1;
+  return pfn;
 }
 
 /** Is the zone above its high watermark? If not, that is remembered (per-CPU lists then shrink), and not asked again until pages are freed. */

@@ -92,6 +92,9 @@ export interface Lruvecs extends Table<typeof lruvecLayout> {
   readonly node: NodeState;
   /** Folios taken off a list by the reclaim in progress. */
   readonly isolated: Int32Array;
+  /** Where in the page cache's tree they are, as far as that has been looked up; and what was seen there. */
+  readonly slotOf: Int32Array;
+  seen: number;
   /** The folios of a reclaim that looks at mapped memory. */
   readonly reclaim: ReclaimList;
   /** Scratch of shrinkLruvec: pages to scan, and as they were at first. */
@@ -116,6 +119,8 @@ export const lruvecsInit = (rows: number): Lruvecs =>
       iterator: 0,
     },
     isolated: new Int32Array(64),
+    slotOf: new Int32Array(64),
+    seen: 0,
     reclaim: reclaimList(),
     scan: new Float64Array(2 * NR_LRU_LISTS),
     evictionAge: new Float64Array(1),
@@ -321,6 +326,18 @@ function countDeactivated(m: Machine, f: FolioId, nr: number): void {
   m.memcgs.pgdeactivate[g] += nr;
 }
 
+/** Looks at the folios beside those of a batch in their lists, all at once: the host has not had them in its caches for long. */
+function lookAtNeighbours(m: Machine, at: number, n: number): void {
+  const { map } = m;
+  const { folios } = m.batches;
+  let seen = 0;
+  for (let i = at; i < at + n; i++) {
+    const w = folios[i] * PAGE_WORDS;
+    seen ^= map[(map[w + W_NEXT] >>> 1) * PAGE_WORDS] ^ map[(map[w + W_PREV] >>> 1) * PAGE_WORDS];
+  }
+  m.lruvecs.seen ^= seen;
+}
+
 /** Carries a batch out, in order. @kernel mm/swap.c folio_batch_move_lru (6.18) */
 function batchFlush(m: Machine, batch: number): void {
   const { count, folios, size } = m.batches;
@@ -328,6 +345,7 @@ function batchFlush(m: Machine, batch: number): void {
   const n = count[batch];
   const { map } = m;
   count[batch] = 0;
+  if (batch === BATCH_ACTIVATE) lookAtNeighbours(m, at, n);
   for (let i = 0; i < n; i++) {
     const f = folios[at + i] as FolioId;
     const w = f * PAGE_WORDS;

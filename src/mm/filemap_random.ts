@@ -1,0 +1,239 @@
+/**
+ * Random reads of single pages, many calls at a time. A file that is read at random (FADV_RANDOM) has no readahead to decide:
+ * a page is there, or a folio of one page is allocated, charged, put in the tree and read. This is the way of
+ * filemap_read for just that case, with the same outcome, laid out for the host:
+ *
+ *   look     the slots of 32 reads are found, and what they hold is touched: the host's memory answers questions that are
+ *            asked together in the time of one
+ *   read     each read in turn: a hit marks the folio accessed, a miss goes through filemap_add_folio
+ *
+ * Whatever is not plain (a large block size, a locked folio, a read across pages, the end of the file) ends the run, and the
+ * caller goes on with filemapRead.
+ */
+import { xaClearValue } from '../base/xarray.ts';
+import { addCounts, siblingEntry, toNode, toValue } from '../base/xarray_node.ts';
+import { AS_SWAPBACKED, FMODE_RANDOM } from './address_space.ts';
+import { filemapCreateFolio, filemapGetFolio, filemapInsertFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
+import type { FileId, FolioId, MappingId } from './ids.ts';
+import type { Machine } from './machine.ts';
+import { memCgroupCharge } from './memcontrol.ts';
+import { PAGE_WORDS, W_FLAGS_1, W_INDEX, W_MAPPING, W_REFCOUNT } from './mm_types.ts';
+import { folioAlloc } from './page_alloc.ts';
+import { PG, PG_readahead as READAHEAD } from './page_flags.ts';
+import { folioAddLru, folioMarkAccessed, folioPut } from './swap.ts';
+import { V } from './vmstat.ts';
+import { workingsetRefault } from './workingset.ts';
+
+const { PG_active, PG_dropbehind, PG_head, PG_locked, PG_referenced, PG_unevictable, PG_uptodate } = PG;
+const PG_readahead: number = READAHEAD;
+const WORDS: number = PAGE_WORDS;
+const NR_FILE_PAGES = V.nr_file_pages;
+
+/** Reads that are looked at together. */
+const AHEAD = 32;
+
+/** Calls of read(2) one after the other, by columns. Positions and lengths in bytes, times in virtual ns. */
+export interface ReadRun {
+  file: FileId;
+  readonly offset: Float64Array;
+  readonly length: Float64Array;
+  /** Rows to read: [from, to). */
+  from: number;
+  to: number;
+  /** What each call takes, beside what it copies and waits for. */
+  readonly nsPerCall: number;
+  readonly nsPerByte: number;
+  /** Out: bytes read by the rows done, and rows that there was no memory for. */
+  bytes: number;
+  outOfMemory: number;
+  /** Scratch: positions in the column of slots; their complement where the slot is not of a leaf; NOT_THERE. */
+  readonly slots: Int32Array;
+  /** What was seen by looking: kept, so that looking is not found to be useless and left out. */
+  seen: number;
+}
+export const readRun = (offset: Float64Array, length: Float64Array, nsPerCall: number, nsPerByte: number): ReadRun => ({
+  file: 0 as FileId,
+  offset,
+  length,
+  from: 0,
+  to: 0,
+  nsPerCall,
+  nsPerByte,
+  bytes: 0,
+  outOfMemory: 0,
+  slots: new Int32Array(AHEAD),
+  seen: 0,
+});
+
+const NOT_THERE = -0x80000000;
+
+/** Finds the slots of rows [from, to) and touches what they hold. */
+function look(m: Machine, run: ReadRun, head: number, from: number, to: number): void {
+  const { offset, slots: at } = run;
+  const { slots, shift, age } = m.pages.nodes;
+  const { map } = m;
+  const perByte = m.pagesPerByte;
+  const root = toNode(head);
+  const top = shift[root];
+  for (let i = from, j = 0; i < to; i++, j++) {
+    const index = (offset[i] * perByte) | 0;
+    if (top < 24 && index >>> (top + 6) !== 0) {
+      at[j] = NOT_THERE;
+      continue;
+    }
+    let n = root;
+    let s = top;
+    let p = 0;
+    for (;;) {
+      p = (n << 6) | ((index >>> s) & 63);
+      if (s === 0) break;
+      const e = slots[p];
+      if (e >= -0x60000000) {
+        p = ~p;
+        break;
+      }
+      n = e & 0x1fffffff;
+      s -= 6;
+    }
+    at[j] = p;
+  }
+  let seen = 0;
+  for (let j = to - from - 1; j >= 0; j--) {
+    const p = at[j];
+    const slot = p ^ (p >> 31);
+    const word = slots[slot & 0x7fffffff];
+    const none = word >> 31;
+    seen ^= map[(word & ~none) * WORDS] ^ age[slot & none];
+  }
+  run.seen ^= seen;
+}
+
+/**
+ * Reads rows from run.from on, as long as they are plain; returns the first row that is not, or run.to.
+ * @kernel mm/filemap.c filemap_read (6.18)
+ */
+export function filemapReadRandom(m: Machine, run: ReadRun): number {
+  const { files, spaces, pages, map, release } = m;
+  const { file, offset, length, to, slots: at, nsPerCall, nsPerByte } = run;
+  const mapping = files.mapping[file] as MappingId;
+  const size = spaces.size[mapping];
+  const perByte = m.pagesPerByte;
+  const byFolio = release.markAccessedFirst === 'folio';
+  let { slots } = pages.nodes;
+  let { now } = m;
+  let last = files.prevPos[file];
+  // The page that the last read counts for, when the next one asks whether it is the same.
+  let lastPage = Math.floor((byFolio ? last - 1 : last) * perByte);
+  let bytes = 0;
+  let i = run.from;
+  run.bytes = 0;
+  run.outOfMemory = 0;
+  if ((files.fmode[file] & FMODE_RANDOM) === 0 || spaces.minOrder[mapping] !== 0) return i;
+  if ((spaces.flags[mapping] & AS_SWAPBACKED) !== 0) return i;
+  let from = i;
+  let stop = i;
+  let shape = 0;
+  for (; i < to; i++) {
+    if (i === stop || pages.shape !== shape) {
+      const head = spaces.head[mapping];
+      if (head === 0) break;
+      from = i;
+      stop = Math.min(i + AHEAD, to);
+      shape = pages.shape;
+      slots = pages.nodes.slots;
+      look(m, run, head, from, stop);
+    }
+    const pos = offset[i];
+    const count = length[i];
+    const end = pos + count;
+    const index = (pos * perByte) | 0;
+    const p = at[i - from];
+    if (end > size || (((end - 1) * perByte) | 0) !== index || count === 0 || p === NOT_THERE) break;
+    let e = slots[p ^ (p >> 31)];
+    if (e < -0x40000000) e = slots[(p & ~63) | (e & 63)];
+    let spent = now + nsPerCall;
+    if (e <= 0) {
+      if (p < 0) break;
+      m.now = spent;
+      files.prevPos[file] = last;
+      e = readMiss(m, mapping, index, p);
+      spent = m.now;
+      if (e === 0) {
+        run.outOfMemory++;
+        now = spent;
+        continue;
+      }
+    }
+    const w = e * WORDS;
+    const flags = map[w];
+    if ((flags & (PG_uptodate | PG_readahead | PG_dropbehind)) !== PG_uptodate) {
+      // The caller counts the call again.
+      now = spent - nsPerCall;
+      break;
+    }
+    const order = (flags & PG_head) === 0 || !byFolio ? 0 : map[w + W_FLAGS_1] & 0xff;
+    if (lastPage >> order !== index >> order) {
+      if ((flags & PG_referenced) === 0) map[w] = flags | PG_referenced;
+      else if ((flags & (PG_active | PG_unevictable)) === 0) folioMarkAccessed(m, e as FolioId);
+    }
+    last = end;
+    lastPage = byFolio ? index : (end * perByte) | 0;
+    bytes += count;
+    now = spent + count * nsPerByte;
+  }
+  m.now = now;
+  files.prevPos[file] = last;
+  run.bytes = bytes;
+  return i;
+}
+
+/**
+ * A page that is not there is allocated, added and read. Returns its folio; 0 when there is no memory.
+ * @kernel mm/readahead.c page_cache_ra_unbounded (6.18)
+ */
+function readMiss(m: Machine, mapping: MappingId, index: number, at: number): number {
+  const { tracer, pages } = m;
+  if (tracer !== null) {
+    tracer.syncRa(mapping, index, 1);
+    tracer.raUnbounded(mapping, index, 1, 0);
+  }
+  const folio = folioAlloc(m, READAHEAD_GFP, 0);
+  const { shape } = pages;
+  if (folio === 0 || !memCgroupCharge(m, folio, READAHEAD_GFP)) {
+    if (folio !== 0) folioPut(m, folio);
+    return filemapCreateFolio(m, mapping, index, 0) === 0 ? filemapGetFolio(m, mapping, index) : 0;
+  }
+  // Reclaim for the charge may have taken the leaf away.
+  if (pages.shape === shape) insertPage(m, mapping, folio, index, at);
+  else filemapInsertFolio(m, mapping, folio, index, READAHEAD_GFP);
+  folioPut(m, folio);
+  opsOf(m, mapping).readahead(m, mapping, index, 1);
+  return folio;
+}
+
+/** Puts a folio of one page in a slot of a leaf that holds no folio. @kernel mm/filemap.c __filemap_add_folio (6.18) */
+function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: number, at: number): void {
+  const { map, spaces, pages, tracer } = m;
+  const { slots, age, count, values } = pages.nodes;
+  const n = at >> 6;
+  const old = slots[at];
+  const w = folio * WORDS;
+  if (old !== 0) {
+    if (values[n] === count[n] || slots[at + 1] === siblingEntry(at & 63)) xaClearValue(pages, at);
+    else values[n] -= 1;
+  } else if (values[n] === count[n]) addCounts(pages, n, 1, 0);
+  else count[n] += 1;
+  slots[at] = folio;
+  map[w] |= PG_locked;
+  map[w + W_REFCOUNT] = 2;
+  map[w + W_MAPPING] = mapping << 2;
+  map[w + W_INDEX] = index;
+  pages.leaf = n;
+  pages.leafHead = spaces.head[mapping];
+  pages.leafAt = index >>> 6;
+  spaces.nrpages[mapping] += 1;
+  m.vmstat[NR_FILE_PAGES] += 1;
+  if (tracer !== null) tracer.addToPageCache(mapping, index, 0, folio);
+  if (old !== 0) workingsetRefault(m, folio, toValue(old), age[at]);
+  folioAddLru(m, folio);
+}

@@ -1,0 +1,87 @@
+/**
+ * The commonest victims, many at a time: clean file folios of one page that nobody uses. It is the way of shrink_folio_list
+ * for just these, with the same outcome, laid out for the host: the slots of the tree that victims leave are found first for
+ * all of them, since each lies in memory that nobody has touched for long.
+ */
+
+import { clearSlotMark, XA_MARK_TOWRITE, xaMarked } from '../base/xarray_mark.ts';
+import { addCounts, toNode, valueEntry } from '../base/xarray_node.ts';
+import type { MemcgId } from './ids.ts';
+import type { Machine } from './machine.ts';
+import { uncharge } from './memcontrol.ts';
+import { PAGE_WORDS, W_INDEX, W_MAPCOUNT, W_MAPPING, W_MEMCG, W_REFCOUNT } from './mm_types.ts';
+import { pageZone } from './mmzone.ts';
+import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
+import { PG } from './page_flags.ts';
+import { V } from './vmstat.ts';
+
+const { PG_active, PG_dirty, PG_head, PG_hwpoison, PG_locked, PG_mlocked, PG_private, PG_private_2 } = PG;
+const { PG_swapbacked, PG_unevictable, PG_workingset, PG_writeback } = PG;
+const WORDS: number = PAGE_WORDS;
+const NR_FILE_PAGES = V.nr_file_pages;
+const PGFREE = V.pgfree;
+const NOT_PLAIN =
+  PG_active | PG_dirty | PG_head | PG_hwpoison | PG_locked | PG_mlocked | PG_private | PG_private_2 | PG_swapbacked |
+  PG_unevictable | PG_writeback; // biome-ignore format: a list
+
+/**
+ * Frees isolated folios [from, n) for `target` as long as they are plain; returns the first that is not, or n.
+ * @kernel mm/vmscan.c shrink_folio_list (6.18)
+ */
+export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: number): number {
+  const { map, spaces, lruvecs, pages, tracer, vmstat, zones } = m;
+  const { isolated, slotOf: at, nonresidentAge } = lruvecs;
+  const { slots, age, count, values, shift } = pages.nodes;
+  // Which of them are plain, and where they lie in the tree.
+  let end = from;
+  let seen = 0;
+  for (; end < n; end++) {
+    const w = isolated[end] * WORDS;
+    if ((map[w] & NOT_PLAIN) !== 0 || map[w + W_REFCOUNT] !== 2 || map[w + W_MAPCOUNT] !== -1) break;
+    const mapping = map[w + W_MAPPING] >> 2;
+    if (mapping === 0) break;
+    const index = map[w + W_INDEX];
+    let node = toNode(spaces.head[mapping]);
+    for (let s = shift[node]; s > 0; s -= 6) node = slots[(node << 6) | ((index >>> s) & 63)] & 0x1fffffff;
+    at[end] = (node << 6) | (index & 63);
+    seen ^= slots[at[end]];
+  }
+  if (end === from) return from;
+  lruvecs.seen ^= seen;
+  let own = 0;
+  for (let i = from; i < end; i++) {
+    const f = isolated[i];
+    const w = f * WORDS;
+    const flags = map[w];
+    const mapping = map[w + W_MAPPING] >> 2;
+    const slot = at[i];
+    const node = slot >> 6;
+    const old = nonresidentAge[target];
+    if (tracer !== null) tracer.deleteFromPageCache(mapping as never, map[w + W_INDEX], 0, f as never);
+    // A clean folio is marked only in a file that has marks, and their sum is in the root.
+    if (xaMarked(pages, spaces.head[mapping], XA_MARK_TOWRITE)) clearSlotMark(pages, slot, XA_MARK_TOWRITE);
+    slots[slot] = valueEntry((target << 1) | ((flags & PG_workingset) === 0 ? 0 : 1));
+    age[slot] = old;
+    nonresidentAge[target] = old + 1;
+    if (values[node] + 1 === count[node]) addCounts(pages, node, 0, 1);
+    else values[node] += 1;
+    spaces.nrpages[mapping] -= 1;
+    const g = map[w + W_MEMCG];
+    if (g === target) own++;
+    else if (g !== 0) uncharge(m, g, 1, 1);
+    map[w] = 0;
+    map[w + W_REFCOUNT] = 0;
+    map[w + W_MAPPING] = 0;
+    map[w + W_INDEX] = 0;
+    map[w + W_MEMCG] = 0;
+    freeFrozenPageCommit(m, pageZone(zones, f), f, 0);
+  }
+  const freed = end - from;
+  if (target !== 0) {
+    nonresidentAge[0] += freed;
+    uncharge(m, target, own, own);
+  }
+  vmstat[NR_FILE_PAGES] -= freed;
+  vmstat[PGFREE] += freed;
+  return end;
+}
