@@ -17,8 +17,9 @@ import type { Machine } from './machine.ts';
 import { folioClear, folioMemcg, folioNrPages, folioOrder, folioSet, folioTest } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { folioRotateReclaimable } from './swap.ts';
-import { countMthpStat, folioSwap, swapDevice } from './swap_table.ts';
+import { folioSwap, swapDevice } from './swap_table.ts';
 import { folioFreeSwap } from './swapfile.ts';
+import { MTHP, modMthpStat } from './thp.ts';
 import { V } from './vmstat.ts';
 import { type ZsPool, zsFree, zsHugeClassSize, zsMalloc } from './zsmalloc.ts';
 import { compressedLength, zswapFolioSwapin, zswapLoad, zswapStore } from './zswap.ts';
@@ -51,7 +52,7 @@ export function swapWriteout(m: Machine, f: FolioId): number {
     return WRITEOUT_DONE;
   }
   if (zswapStore(m, f)) {
-    countMthpStat(m, folioOrder(map, f), 'zswpout');
+    modMthpStat(m, folioOrder(map, f), MTHP.zswpout, 1);
     folioClear(map, f, PG_locked);
     return WRITEOUT_DONE;
   }
@@ -68,7 +69,7 @@ function countSwpout(m: Machine, f: FolioId): void {
   const order = folioOrder(m.map, f);
   const nr = 1 << order;
   if (order >= m.zones.pmdOrder) m.vmstat[V.thp_swpout] += 1;
-  countMthpStat(m, order, 'swpout');
+  modMthpStat(m, order, MTHP.swpout, 1);
   m.vmstat[V.pswpout] += nr;
   m.memcgs.pswpout[folioMemcg(m.map, f)] += nr;
 }
@@ -121,7 +122,7 @@ export function swapReadFolio(m: Machine, f: FolioId, ahead: boolean): void {
     return;
   }
   zswapFolioSwapin(m, f);
-  countMthpStat(m, folioOrder(map, f), 'swpin');
+  modMthpStat(m, folioOrder(map, f), MTHP.swpin, 1);
   m.vmstat[V.pswpin] += nr;
   m.memcgs.pswpin[folioMemcg(map, f)] += nr;
   if (swapDevice(m.swap, entry).synchronousIo || m.io.swapRead === undefined) endSwapRead(m, f, true);

@@ -119,27 +119,8 @@ export interface Swap {
   raPrev: number;
   raPages: number;
   readonly zswap: Zswap;
-  /** Large folios out and in, by order and MTHP_* of this file. */
-  readonly mthp: Float64Array;
   /** What devices that compress hold. */
   zram: ZsPool | null;
-}
-
-/** Counters of large folios and swap. @kernel include/linux/huge_mm.h enum mthp_stat_item (6.18) */
-export const MTHP_SWAP_NAMES = [
-  'zswpout',
-  'swpin',
-  'swpin_fallback',
-  'swpin_fallback_charge',
-  'swpout',
-  'swpout_fallback',
-] as const;
-export type MthpSwapStat = (typeof MTHP_SWAP_NAMES)[number];
-
-/** @kernel include/linux/huge_mm.h count_mthp_stat (6.18) */
-export function countMthpStat(m: Machine, order: number, stat: MthpSwapStat): void {
-  if (order > 0 && order <= m.swap.clusterOrder)
-    m.swap.mthp[order * MTHP_SWAP_NAMES.length + MTHP_SWAP_NAMES.indexOf(stat)] += 1;
 }
 
 /** No swap at all. */
@@ -160,7 +141,6 @@ export const swapInit = (pmdOrder: number): Swap => ({
   raPages: 0,
   zswap: zswapInit(),
   zram: null,
-  mthp: new Float64Array((pmdOrder + 1) * MTHP_SWAP_NAMES.length),
 });
 
 /** Makes room for slots up to `slots`. */

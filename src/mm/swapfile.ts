@@ -12,20 +12,10 @@ import { assert, QuireError } from '../base/errors.ts';
 import type { FolioId, SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUnchargeSwap } from './memcontrol_swap.ts';
-import {
-  folioClear,
-  folioNrPages,
-  folioOrder,
-  folioRefAdd,
-  folioSet,
-  folioTest,
-  type MemoryMap,
-  PAGE_WORDS,
-  W_LARGE_MAPCOUNT,
-  W_MAPCOUNT,
-} from './mm_types.ts';
+import { folioClear, folioNrPages, folioOrder, folioRefAdd, folioSet, folioTest } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { zramFree } from './page_io.ts';
+import { folioMapped } from './rmap.ts';
 import { folioPut } from './swap.ts';
 import { swapCacheAddFolio, swapCacheDelFolio, swapCacheGetFolio } from './swap_state.ts';
 import {
@@ -313,10 +303,6 @@ export function folioFreeSwap(m: Machine, f: FolioId): boolean {
   return true;
 }
 
-/** Does any page table map the folio? @kernel include/linux/mm.h folio_mapped (6.18) */
-export const folioMapped = (map: MemoryMap, f: FolioId): boolean =>
-  map[f * PAGE_WORDS + (folioTest(map, f, PG.PG_head) ? W_LARGE_MAPCOUNT : W_MAPCOUNT)] >= 0;
-
 /**
  * Takes the folio of a slot out of the swap cache if `flags` allow and nothing else refers to the slots. Its pages; negative
  * when it stays; 0 when there is none. @kernel mm/swapfile.c __try_to_reclaim_swap (6.18)
@@ -329,7 +315,7 @@ export function tryToReclaimSwap(m: Machine, entry: number, flags: number): numb
   if (folioTest(map, f, PG_locked)) return -nr;
   const wanted =
     (flags & TTRS_ANYWAY) !== 0 ||
-    ((flags & TTRS_UNMAPPED) !== 0 && !folioMapped(map, f)) ||
+    ((flags & TTRS_UNMAPPED) !== 0 && !folioMapped(m, f)) ||
     ((flags & TTRS_FULL) !== 0 && memCgroupSwapFull(m));
   if (!wanted || !folioSwapcacheFreeable(m, f) || folioSwapped(m, f)) return -nr;
   // The swap cache may have had the last reference.
@@ -345,7 +331,7 @@ export function tryToReclaimSwap(m: Machine, entry: number, flags: number): numb
 /** A folio that nobody maps any more leaves the swap cache, unless page table entries point at its slots. @kernel mm/swap_state.c free_swap_cache (6.18) */
 export function freeSwapCache(m: Machine, f: FolioId): void {
   const { map } = m;
-  if (!folioTest(map, f, PG_swapcache) || folioTest(map, f, PG_locked) || folioMapped(map, f)) return;
+  if (!folioTest(map, f, PG_swapcache) || folioTest(map, f, PG_locked) || folioMapped(m, f)) return;
   folioSet(map, f, PG_locked);
   folioFreeSwap(m, f);
   folioClear(map, f, PG_locked);

@@ -22,6 +22,7 @@ import { type ScanControl, shrinkActiveList } from './vmscan_lists.ts';
 import { DEF_PRIORITY, listIsLow, shrinkNode } from './vmscan_node.ts';
 import { V } from './vmstat.ts';
 import { SWAP_CLUSTER_MAX } from './workingset.ts';
+import { zswapShrinkWorker } from './zswap.ts';
 
 /** Runs of kswapd without result after which it is no longer woken. @kernel mm/internal.h MAX_RECLAIM_RETRIES (6.18) */
 const MAX_RECLAIM_RETRIES = 16;
@@ -61,6 +62,8 @@ export function scanControl(
     immediate: 0,
     taken: 0,
     fileTaken: 0,
+    pageout: 0,
+    freed: 0,
   };
 }
 
@@ -116,6 +119,7 @@ function reclaim(m: Machine, sc: ScanControl): number {
     return doTryToFreePages(m, sc);
   } finally {
     m.zones.memalloc = false;
+    if (m.swap.zswap.work) zswapShrinkWorker(m);
   }
 }
 
@@ -181,6 +185,7 @@ export function kswapd(m: Machine): void {
     if (order > 0) wakeupKcompactd(m, order, highest);
   } finally {
     m.zones.memalloc = false;
+    if (m.swap.zswap.work) zswapShrinkWorker(m);
   }
 }
 
@@ -206,7 +211,7 @@ export function balancePgdat(m: Machine, order: number, highest: number = MAX_NR
       if (boost === 0 && balanced) return balanceEnd(m, sc, boosted, highest);
       let raise = !(boost > 0 && sc.priority === DEF_PRIORITY - 2);
       sc.maySwap = boost === 0;
-      if (lruvecs.node.swapPages > 0 && listIsLow(m, 0, LRU_INACTIVE_ANON))
+      if (m.swap.totalPages > 0 && listIsLow(m, 0, LRU_INACTIVE_ANON))
         for (let g = 0; g < m.memcgs.nr; g++) shrinkActiveList(m, sc, g as MemcgId, SWAP_CLUSTER_MAX, LRU_ACTIVE_ANON);
       sc.nrScanned = 0;
       const before = sc.nrReclaimed;

@@ -8,7 +8,9 @@
  * What survives goes back to the head of the list that its flags say, in the order in which it was taken. File memory is
  * never written here: the flusher is woken when there is nothing else than dirty folios.
  *
- * Differs: nothing is mapped yet, so no folio is referenced through page tables; all zones are reclaimed alike.
+ * Here folios are not mapped; where they may be, because there are address spaces, vmscan_anon.ts looks at each of them.
+ *
+ * Differs: all zones are reclaimed alike.
  */
 import { assert } from '../base/errors.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
@@ -29,6 +31,8 @@ import {
   lruvecAddFolio,
   NR_LRU_LISTS,
 } from './swap.ts';
+import { deactivateMapped, reclaimPush, shrinkFolioList as shrinkAnyList } from './vmscan_anon.ts';
+import { shrinkPlainFolios } from './vmscan_file.ts';
 import { V } from './vmstat.ts';
 import { lruNoteCost, workingsetAgeNonresident, workingsetEviction } from './workingset.ts';
 
@@ -69,6 +73,9 @@ export interface ScanControl {
   immediate: number;
   taken: number;
   fileTaken: number;
+  /** Pages sent to swap, and pages of the folio that was freed last. */
+  pageout: number;
+  freed: number;
 }
 
 const { PG_active, PG_dirty, PG_locked, PG_lru, PG_mlocked, PG_private, PG_reclaim, PG_referenced } = PG;
@@ -114,9 +121,8 @@ function isolatedPages(m: Machine, n: number): number {
 }
 
 /** Puts isolated folios back and drops their references; active ones age the list. @kernel mm/vmscan.c move_folios_to_lru (6.18) */
-function moveFoliosToLru(m: Machine, memcg: MemcgId, n: number): void {
+function moveFoliosToLru(m: Machine, memcg: MemcgId, isolated: Int32Array, n: number): void {
   const { map } = m;
-  const { isolated } = m.lruvecs;
   for (let i = 0; i < n; i++) {
     const f = isolated[i] as FolioId;
     const w = f * PAGE_WORDS;
@@ -154,19 +160,33 @@ export function shrinkInactiveList(m: Machine, sc: ScanControl, memcg: MemcgId, 
   count(m, file ? V.pgscan_file : V.pgscan_anon, taken);
   t.pgscan[memcg] += taken;
   const unqueued = sc.unqueuedDirty;
-  const left = shrinkFolioList(m, sc, n);
-  const reclaimed = taken - isolatedPages(m, left);
-  moveFoliosToLru(m, memcg, left);
+  const pageout = sc.pageout;
+  let reclaimed = 0;
+  if (m.mms.nr > 1) reclaimed = shrinkMapped(m, sc, memcg, n);
+  else {
+    const left = shrinkFolioList(m, sc, n);
+    reclaimed = taken - isolatedPages(m, left);
+    moveFoliosToLru(m, memcg, m.lruvecs.isolated, left);
+  }
   if (sc.target === 0) count(m, sc.kswapd ? V.pgsteal_kswapd : V.pgsteal_direct, reclaimed);
   count(m, file ? V.pgsteal_file : V.pgsteal_anon, reclaimed);
   t.pgsteal[memcg] += reclaimed;
-  lruNoteCost(m, memcg, file, 0, taken - reclaimed);
+  lruNoteCost(m, memcg, file, sc.pageout - pageout, taken - reclaimed);
   if (sc.unqueuedDirty - unqueued === taken) {
     wakeupFlusherThreads(m);
     if (sc.target !== 0 && m.release.memcgDirtyThrottle) m.io.waitWriteback?.(NO_FOLIO);
   }
   sc.taken += taken;
   if (file) sc.fileTaken += taken;
+  return reclaimed;
+}
+
+/** The same work where address spaces exist, so that folios may be mapped: in vmscan_anon.ts. */
+function shrinkMapped(m: Machine, sc: ScanControl, memcg: MemcgId, n: number): number {
+  const { isolated, reclaim: list } = m.lruvecs;
+  for (let i = n - 1; i >= 0; i--) reclaimPush(list, isolated[i]);
+  const reclaimed = shrinkAnyList(m, sc, list, false);
+  moveFoliosToLru(m, memcg, list.kept, list.nrKept);
   return reclaimed;
 }
 
@@ -180,6 +200,10 @@ function shrinkFolioList(m: Machine, sc: ScanControl, n: number): number {
   let left = 0;
   let activated = 0;
   for (let i = 0; i < n; i++) {
+    const plain = shrinkPlainFolios(m, sc.target, i, n);
+    sc.nrScanned += plain - i;
+    i = plain;
+    if (i === n) break;
     const f = isolated[i] as FolioId;
     const w = f * PAGE_WORDS;
     const flags = map[w];
@@ -277,6 +301,10 @@ export function shrinkActiveList(m: Machine, sc: ScanControl, memcg: MemcgId, wa
   const { map, memcgs: t } = m;
   const { isolated } = m.lruvecs;
   let pages = 0;
+  if (m.mms.nr > 1) {
+    shrinkActiveMapped(m, sc, memcg, n, lru >= LRU_INACTIVE_FILE);
+    return;
+  }
   for (let i = 0; i < n; i++) {
     const f = isolated[i] as FolioId;
     const w = f * PAGE_WORDS;
@@ -287,5 +315,21 @@ export function shrinkActiveList(m: Machine, sc: ScanControl, memcg: MemcgId, wa
   t.pgrefill[memcg] += pages;
   count(m, V.pgdeactivate, pages);
   t.pgdeactivate[memcg] += pages;
-  moveFoliosToLru(m, memcg, n);
+  moveFoliosToLru(m, memcg, isolated, n);
+}
+
+/** The same work where folios may be mapped: what is executed stays active. */
+function shrinkActiveMapped(m: Machine, sc: ScanControl, memcg: MemcgId, n: number, file: boolean): void {
+  const { memcgs: t } = m;
+  const pages = isolatedPages(m, n);
+  if (sc.target === 0) count(m, V.pgrefill, pages);
+  t.pgrefill[memcg] += pages;
+  const rotated = deactivateMapped(m, sc.target, n);
+  const { reclaim: list } = m.lruvecs;
+  count(m, V.pgdeactivate, pages - rotated);
+  t.pgdeactivate[memcg] += pages - rotated;
+  moveFoliosToLru(m, memcg, list.kept, list.nrKept);
+  moveFoliosToLru(m, memcg, list.stack, list.nr);
+  list.nr = 0;
+  lruNoteCost(m, memcg, file, 0, rotated);
 }

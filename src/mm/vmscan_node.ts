@@ -151,7 +151,7 @@ export function shrinkLruvec(m: Machine, sc: ScanControl, memcg: MemcgId): void 
     }
   }
   sc.nrReclaimed += reclaimed;
-  if (m.lruvecs.node.swapPages > 0 && listIsLow(m, memcg, LRU_INACTIVE_ANON))
+  if (m.swap.totalPages > 0 && listIsLow(m, memcg, LRU_INACTIVE_ANON))
     shrinkActiveList(m, sc, memcg, SWAP_CLUSTER_MAX, LRU_ACTIVE_ANON);
 }
 
