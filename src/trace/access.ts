@@ -35,6 +35,7 @@ export const ADDRESS_END: number = 2 ** 52;
  *   move     mremap: `length` bytes at `address` are `newLength` bytes at `to` now
  *   fork     `pid` is a copy of the process that is running
  *   exec     everything is unmapped
+ *   begin    the program that was started runs from here on: its faults are counted
  *   exit     the process is gone; `peak` and `rss` are what the live kernel said of it, -1 where unknown
  *   counts   what the live kernel counts of this process's file and shared memory now (rss_stat)
  */
@@ -66,6 +67,7 @@ export type SpaceEvent =
     }
   | { readonly op: 'fork'; readonly pid: number }
   | { readonly op: 'exec' }
+  | { readonly op: 'begin' }
   | {
       readonly op: 'exit';
       readonly faults: number;

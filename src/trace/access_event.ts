@@ -23,6 +23,7 @@ const fields: { readonly [Op in SpaceEvent['op']]: Readonly<Record<string, Check
   move: { address: paged, length: paged, to: paged, newLength: paged },
   fork: { pid },
   exec: {},
+  begin: {},
   exit: { faults: bytes, majorFaults: bytes, rss: bytes, peak: bytes },
   counts: { file: bytes, shmem: bytes },
 };

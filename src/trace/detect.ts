@@ -7,6 +7,7 @@ import { openChampsim } from './champsim.ts';
 import { DRMEMTRACE_BYTES, openDrmemtrace, TYPE_HEADER } from './drmemtrace.ts';
 import { openDrview } from './drview.ts';
 import type { TraceSource } from './event.ts';
+import { FAULTS_HEAD, openFaults } from './faults.ts';
 import { openLackey } from './lackey.ts';
 import { openOps } from './ops.ts';
 import { openOracleGeneral, RECORD_BYTES } from './oracle_general.ts';
@@ -18,7 +19,7 @@ import { parseLine } from './strace_line.ts';
 /** Recordings of operations. */
 export const FORMATS = ['ops', 'strace', 'oracleGeneral'] as const;
 /** Traces of memory accesses. */
-export const ACCESS_FORMATS = ['qacc', 'lackey', 'dynamorio', 'dynamorio-view', 'champsim'] as const;
+export const ACCESS_FORMATS = ['qacc', 'lackey', 'dynamorio', 'dynamorio-view', 'champsim', 'faults'] as const;
 export type Format = (typeof FORMATS)[number];
 export type AccessFormat = (typeof ACCESS_FORMATS)[number];
 
@@ -75,6 +76,7 @@ export function accessFormatOf(head: Uint8Array, name: string): AccessFormat | n
   if (head.length >= 2 * DRMEMTRACE_BYTES && type(0) === TYPE_HEADER && head.subarray(5, 12).every((b) => b === 0))
     return 'dynamorio';
   const text = Buffer.from(head.buffer, head.byteOffset, head.length).toString('latin1');
+  if (text.startsWith(`${FAULTS_HEAD}\n`)) return 'faults';
   if (LACKEY.test(text)) return 'lackey';
   return DRVIEW.test(text) ? 'dynamorio-view' : null;
 }
@@ -92,6 +94,8 @@ export function openAccesses(path: string, format: AccessFormat): AccessSource {
       return openDrview(path);
     case 'champsim':
       return openChampsim(path);
+    case 'faults':
+      return openFaults(path);
   }
 }
 

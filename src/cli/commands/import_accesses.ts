@@ -6,6 +6,7 @@ import { readChampsim } from '../../trace/champsim.ts';
 import { accessFormatOf } from '../../trace/detect.ts';
 import { readDrmemtrace } from '../../trace/drmemtrace.ts';
 import { readDrview } from '../../trace/drview.ts';
+import { readFaults } from '../../trace/faults.ts';
 import { readLackey } from '../../trace/lackey.ts';
 import { writeQacc } from '../../trace/qacc_write.ts';
 import { openStream, peek, type Stream } from '../../trace/stream.ts';
@@ -50,6 +51,16 @@ const imports: readonly AccessImport[] = [
     argument: 'unpacked records, also packed by gzip; - is standard input',
     read: readChampsim,
     examples: ['xz -dc 605.mcf_s.champsimtrace.xz | quire import champsim - -o mcf.qacc'],
+  },
+  {
+    name: 'faults',
+    description: 'Turns a recording of first touches (tools/record_faults.py, docs/recording.md) into a .qacc trace.',
+    argument: 'the recording, also packed by gzip; - is standard input',
+    read: readFaults,
+    examples: [
+      'python3 tools/record_faults.py -o sort.faults.gz sort words',
+      'quire import faults sort.faults.gz -o sort.qacc',
+    ],
   },
 ];
 
