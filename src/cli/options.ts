@@ -45,7 +45,10 @@ const word =
     return found;
   };
 
-/** `64k=always,2m=madvise,top=never` as the kernel names its files: `{ '64kB': 'always', '2048kB': 'madvise', top: 'never' }`. */
+/**
+ * `64k=always,2m=madvise,top=never` as the kernel names its files: `{ '64kB': 'always', '2048kB': 'madvise', top: 'never' }`;
+ * other controls (`defrag=defer`, `khugepaged/pages_to_scan=4096`) by their file's name, for the machine to check.
+ */
 function thpControls(text: string): Readonly<Record<string, string>> {
   const mode = word('always', 'inherit', 'madvise', 'never');
   const controls: Record<string, string> = {};
@@ -53,7 +56,8 @@ function thpControls(text: string): Readonly<Record<string, string>> {
     const [key = '', value = '', ...rest] = part.split('=');
     if (rest.length > 0 || value === '')
       throw new QuireError('EINVAL', `'${part}': expected SIZE=MODE, as in 64k=always`);
-    controls[key === 'top' ? key : `${parseSize(key) / 1024}kB`] = mode(value);
+    if (/^[a-z_]+(\/[a-z_]+)?$/.test(key)) controls[key] = key === 'top' ? mode(value) : value;
+    else controls[`${parseSize(key) / 1024}kB`] = mode(value);
   }
   return controls;
 }

@@ -33,6 +33,10 @@ export interface Resolved {
   readonly swappiness: number;
   /** huge= of tmpfs. */
   readonly huge: string;
+  /** Controls under transparent_hugepage that are not as at boot: `{ '64kB': 'always', top: 'madvise' }`. */
+  readonly thp: Readonly<Record<string, string>>;
+  /** Does the daemon that collapses pages run? */
+  readonly khugepaged: boolean;
 }
 
 /** Memory of the machine that the recorded truths come from. */
@@ -46,7 +50,6 @@ function refuseWithoutEffect(set: Settings): void {
   const refuse = (what: string, why: string): never => {
     throw new QuireError('EOPNOTSUPP', `${what} has no effect yet: ${why}`);
   };
-  if (set.thp !== undefined) refuse('thp', 'anonymous memory is not modelled');
   if (set.swappiness !== undefined && set.swappiness !== DEFAULT_SWAPPINESS)
     refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
   if (set.cpu !== undefined) refuse('cpu', 'no TLB is modelled');
@@ -70,5 +73,7 @@ export function resolve(trace: TraceSettings, set: Settings): Resolved {
     ioSize: DEFAULT_IO,
     swappiness: set.swappiness ?? DEFAULT_SWAPPINESS,
     huge,
+    thp: { ...trace.thp, ...set.thp },
+    khugepaged: trace.khugepaged,
   };
 }

@@ -18,6 +18,7 @@ import {
   _PAGE_PROTNONE,
   _PAGE_PSE,
   _PAGE_SPECIAL,
+  PTE_MIGRATION,
   PTE_SWAP,
   PTE_TABLE,
   pteFlags,
@@ -140,6 +141,10 @@ function checkLeaf(m: Machine, found: Found, e: number, level: number, addr: num
   const nr = level === 0 ? 1 : m.pt.pteMask + 1;
   if ((flags & PTE_SWAP) !== 0) {
     found.rss[MM_SWAPENTS] += nr;
+    return false;
+  }
+  if ((flags & PTE_MIGRATION) !== 0) {
+    found.rss[kindOf(m, pageFolio(map, ptePayload(m, e) as Pfn))] += nr;
     return false;
   }
   if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) === 0) return false;

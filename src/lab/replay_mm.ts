@@ -1,0 +1,181 @@
+/**
+ * The memory of the program that is replayed: mappings as an ops script numbers them, and what its loads and stores do. A touch
+ * asks the page tables first, as a processor would, and only then the fault handler; where the kernel would wait for I/O, the
+ * device lets time pass.
+ */
+import { QuireError } from '../base/errors.ts';
+import type { FileId, MmId } from '../mm/ids.ts';
+import type { Machine } from '../mm/machine.ts';
+import { madvise } from '../mm/madvise.ts';
+import { handleMmFault } from '../mm/memory.ts';
+import { doMlock } from '../mm/mlock_vma.ts';
+import { mmAlloc } from '../mm/mm_struct.ts';
+import { doMmap, doMunmap, dupMm, getUnmappedArea, mmput } from '../mm/mmap.ts';
+import { doMprotect } from '../mm/mprotect.ts';
+import { accessPage } from '../mm/pgtable.ts';
+import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
+import {
+  VM_EXEC,
+  VM_MAYEXEC,
+  VM_MAYREAD,
+  VM_MAYSHARE,
+  VM_MAYWRITE,
+  VM_READ,
+  VM_SHARED,
+  VM_WRITE,
+  vmaLookup,
+} from '../mm/vma.ts';
+import { PROT_EXEC, PROT_READ, PROT_WRITE, SHARED } from '../trace/event.ts';
+import type { Device } from './device.ts';
+
+/** A fault takes the processor about this long, a load or store in a page this. */
+const FAULT_NS = 500;
+const TOUCH_NS = 20;
+/** Where the recorder puts mappings: this boundary, plus what the script says. */
+const BOUNDARY = 2 ** 21;
+/** What the recorder reserves beyond a mapping's length to find such a place. */
+const ROOM = 2 ** 22;
+
+/** A mapping of the script: where it is, and its length in bytes. It stays where it was when it is unmapped. */
+export interface ScriptMap {
+  readonly addr: number;
+  readonly length: number;
+}
+
+/** VM_* bits of a protection. */
+const protFlags = (prot: number): number =>
+  ((prot & PROT_READ) !== 0 ? VM_READ : 0) |
+  ((prot & PROT_WRITE) !== 0 ? VM_WRITE : 0) |
+  ((prot & PROT_EXEC) !== 0 ? VM_EXEC : 0);
+
+export class ReplayMm {
+  readonly m: Machine;
+  readonly mm: MmId;
+  /** By number of the script. */
+  readonly maps = new Map<number, ScriptMap>();
+  /** Touches that ended in a signal. */
+  signals = 0;
+  outOfMemory = 0;
+  private readonly device: Device;
+
+  constructor(m: Machine, device: Device) {
+    this.m = m;
+    this.device = device;
+    this.mm = mmAlloc(m);
+    if (this.mm === 0) throw new QuireError('ENOMEM', 'no memory for the page tables of the program');
+  }
+
+  /** An error of a call that the recorder would have stopped at. */
+  private check(result: number, what: string): void {
+    if (result >= 0) return;
+    throw new QuireError('ENOMEM', `${what} fails with error ${-result}`);
+  }
+
+  /** mmap of `length` bytes at `offset` of a file (0: anonymous memory), `at` bytes past a boundary. */
+  mmap(id: number, file: FileId, offset: number, length: number, arg: number, at: number, writable: boolean): void {
+    const { m, mm } = this;
+    const size = m.config.pageSize;
+    const base = getUnmappedArea(m, mm, length + ROOM, 0 as FileId, 0);
+    this.check(base, 'mmap');
+    let flags = protFlags(arg) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+    if ((arg & SHARED) !== 0) {
+      flags |= VM_SHARED | VM_MAYSHARE;
+      // A file that is not open for writing: no store will ever be shared. @kernel mm/mmap.c do_mmap (6.18)
+      if (!writable) flags &= ~(VM_MAYWRITE | VM_SHARED);
+    }
+    const addr = Math.ceil(base / BOUNDARY) * BOUNDARY + at;
+    this.check(doMmap(m, mm, { addr, length, flags, file, pgoff: offset / size }), 'mmap');
+    this.maps.set(id, { addr, length });
+  }
+
+  /** The mapping's address plus an offset; a mapping that is not there is the reader's to refuse. */
+  private at(id: number, offset: number): number {
+    const map = this.maps.get(id);
+    if (map === undefined) throw new QuireError('EINVAL', `mapping ${id} is not mapped`);
+    return map.addr + offset;
+  }
+
+  munmap(id: number, offset: number, length: number): void {
+    this.check(doMunmap(this.m, this.mm, this.at(id, offset), length), 'munmap');
+  }
+
+  mprotect(id: number, offset: number, length: number, arg: number): void {
+    // The recorder gives the right to read, whatever is asked.
+    const prot = VM_READ | ((arg & PROT_WRITE) !== 0 ? VM_WRITE : 0);
+    this.check(doMprotect(this.m, this.mm, this.at(id, offset), length, prot), 'mprotect');
+  }
+
+  mlock(id: number, offset: number, length: number): void {
+    const start = this.at(id, offset);
+    this.check(doMlock(this.m, this.mm, start, length, true), 'mlock');
+    this.populate(start, length);
+  }
+
+  madvise(id: number, offset: number, length: number, advice: string): void {
+    const start = this.at(id, offset);
+    let result = madvise(this.m, this.mm, start, length, advice as never);
+    while (result > 0 && this.device.waitFor(this.m.wait))
+      result = madvise(this.m, this.mm, start, length, advice as never);
+  }
+
+  /** A child that exits at once. */
+  fork(): void {
+    const child = dupMm(this.m, this.mm);
+    if (child === 0) this.outOfMemory++;
+    else mmput(this.m, child);
+  }
+
+  /** One load or store in each page of the range, in order. */
+  touch(id: number, offset: number, length: number, write: boolean): void {
+    const { m } = this;
+    const size = m.config.pageSize;
+    const from = this.at(id, 0);
+    const first = Math.floor(offset / size) * size;
+    for (let at = first; at < offset + length; at += size) {
+      m.now += TOUCH_NS;
+      if (!accessPage(m, this.mm, from + at, write) && !this.fault(from + at, write)) return;
+    }
+  }
+
+  /** Exceptions, until the access goes through; false: a signal ended it. @kernel arch/x86/mm/fault.c do_user_addr_fault (6.18) */
+  private fault(addr: number, write: boolean): boolean {
+    const { m, device } = this;
+    do {
+      m.now += FAULT_NS;
+      m.vmf.tried = false;
+      for (let first = true; ; first = false) {
+        const vma = vmaLookup(m, this.mm, addr);
+        if (vma === 0) return this.signal();
+        m.wait = 0 as never;
+        const result = handleMmFault(m, this.mm, vma, addr, write);
+        if ((result & VM_FAULT_RETRY) !== 0) {
+          if ((result & VM_FAULT_MAJOR) !== 0 || !first) m.vmf.tried = true;
+          if (m.wait !== 0 && !device.waitFor(m.wait))
+            throw new QuireError('EIO', 'a fault waits for a folio that nothing frees');
+          continue;
+        }
+        if ((result & VM_FAULT_ERROR) === 0) break;
+        if ((result & VM_FAULT_OOM) !== 0) this.outOfMemory++;
+        return this.signal();
+      }
+    } while (!accessPage(m, this.mm, addr, write));
+    return true;
+  }
+
+  private signal(): false {
+    this.signals++;
+    return false;
+  }
+
+  /** Faults in what is missing, as mlock does: stores where the memory is private and writable. @kernel mm/gup.c populate_vma_page_range (6.18) */
+  private populate(start: number, length: number): void {
+    const { m } = this;
+    const size = m.config.pageSize;
+    for (let addr = start; addr < start + length; addr += size) {
+      const vma = vmaLookup(m, this.mm, addr);
+      if (vma === 0) return;
+      const write = (m.vmas.flags[vma] & (VM_WRITE | VM_SHARED)) === VM_WRITE;
+      if (!accessPage(m, this.mm, addr, write) && !this.fault(addr, write)) return;
+    }
+  }
+}
