@@ -16,6 +16,7 @@ import type { MemoryMap } from './mm_types.ts';
 import type { Zones } from './mmzone.ts';
 import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
+import type { RmapWalk } from './rmap_walk.ts';
 import type { FolioBatches, Lruvecs } from './swap.ts';
 import type { Swap } from './swap_table.ts';
 import type { Thp } from './thp.ts';
@@ -101,6 +102,9 @@ export interface Machine {
   readonly vmas: Vmas;
   readonly anonVmas: AnonVmas;
   readonly mlock: MlockBatch;
+  readonly rmap: RmapWalk;
+  /** A bit a frame: its page may hold something other than zeros. */
+  readonly written: Int32Array;
   readonly pt: PageTables;
   readonly spaces: AddressSpaces;
   readonly files: Files;
@@ -117,6 +121,8 @@ export interface Machine {
   readonly readBatch: ReadBatch;
   /** The fault being handled. */
   readonly vmf: VmFault;
+  /** Loads and stores are a real program's: what is stored is not zero. False: only zeros are stored. */
+  contents: boolean;
   /** Virtual nanoseconds; set by the face before a call. */
   now: number;
   /** The group that the running task charges. */

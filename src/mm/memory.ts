@@ -70,6 +70,7 @@ import {
 } from './vm_fault.ts';
 import { linearPageIndex, VM_ACCESS_FLAGS, VM_SHARED, VM_WRITE, vmaIsAnonymous } from './vma.ts';
 import { V } from './vmstat.ts';
+import { setPageWritten } from './written.ts';
 
 export { copyPageRange } from './memory_fork.ts';
 export { doWpPage } from './memory_wp.ts';
@@ -249,6 +250,7 @@ function finishCow(m: Machine, vmf: VmFault, copy: FolioId): number {
   const e = pteOfPmd(m, pmd, address);
   if (e < 0 || pteFlags(m, e) !== 0) return VM_FAULT_NOPAGE;
   folioAddNewAnonRmap(m, copy, vma, address, true);
+  setPageWritten(m, copy);
   folioAddLruVma(m, copy, vma);
   setPte(m, e, copy, anonEntry(m, vma));
   addMmCounter(m, mm, MM_ANONPAGES, 1);

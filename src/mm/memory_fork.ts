@@ -40,6 +40,7 @@ import {
 import { folioAddNewAnonRmap, folioDupFileRmapPtes, folioTryDupAnonRmapPtes } from './rmap.ts';
 import { swapDuplicate } from './swapfile.ts';
 import { VM_MIXEDMAP, VM_PFNMAP, VM_SHARED, VM_WRITE } from './vma.ts';
+import { setPageWritten } from './written.ts';
 
 /** Copies what is mapped in area `from` into its child `to`. False: out of memory. @kernel mm/memory.c copy_page_range (6.18) */
 export function copyPageRange(m: Machine, to: VmaId, from: VmaId): boolean {
@@ -145,6 +146,7 @@ function copyPresentPage(m: Machine, to: VmaId, d: number, addr: number): boolea
   if (copy === NO_FOLIO) return false;
   folioSet(m.map, copy, PG.PG_uptodate);
   folioAddNewAnonRmap(m, copy, to, addr, true);
+  setPageWritten(m, copy);
   folioAddLruVma(m, copy, to);
   addMmCounter(m, m.vmas.mm[to] as MmId, MM_ANONPAGES, 1);
   const write = (m.vmas.flags[to] & VM_WRITE) === 0 ? 0 : _PAGE_RW;

@@ -61,6 +61,7 @@ import {
 import { VM_LOCKED, VM_WRITE } from './vma.ts';
 import { V } from './vmstat.ts';
 import { workingsetRefault } from './workingset.ts';
+import { setPagesWritten } from './written.ts';
 
 const { PG_head, PG_locked, PG_lru, PG_mlocked, PG_swapbacked, PG_uptodate, PG_writeback } = PG;
 
@@ -207,6 +208,7 @@ export function doSwapPage(m: Machine, vmf: VmFault): number {
 
   let exclusive = !cached || (was & PTE_SWP_EXCLUSIVE) !== 0;
   if (cached && d.stableWrites && folioTest(map, f, PG_writeback)) exclusive = false;
+  const zeros = m.swap.slots.zero[entry] !== 0;
   swapFree(m, entry, nr);
   if (shouldTryToFreeSwap(m, f, vma, vmf.write)) folioFreeSwap(m, f);
   addMmCounter(m, mm, MM_ANONPAGES, nr);
@@ -223,8 +225,10 @@ export function doSwapPage(m: Machine, vmf: VmFault): number {
     }
   } else exclusive = false;
   folioRefAdd(map, f, nr - 1);
-  if (!folioTestAnon(map, f)) folioAddNewAnonRmap(m, f, vma, start, exclusive);
-  else folioAddAnonRmapPtes(m, f, (f + page) as number as Pfn, nr, vma, start, exclusive);
+  if (!folioTestAnon(map, f)) {
+    folioAddNewAnonRmap(m, f, vma, start, exclusive);
+    if (!zeros) setPagesWritten(m, f, folioNrPages(map, f));
+  } else folioAddAnonRmapPtes(m, f, (f + page) as number as Pfn, nr, vma, start, exclusive);
   for (let i = 0; i < nr; i++) setPte(m, first + i, f + page + i, flags);
   folioClear(map, f, PG_locked);
   if (!cached) putSwapFolio(m, entry, nr);

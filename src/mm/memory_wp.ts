@@ -4,7 +4,7 @@
  * this address space. Everything else is copied, as one page, whatever its folio's size.
  */
 import { anonVmaPrepare } from './anon_vma.ts';
-import { type FolioId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
+import { type FolioId, NO_FOLIO, NO_PFN, type Pfn, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { vmOpsOf, wpPageShared } from './memory_file.ts';
 import { folioAddLruVma, folioPrealloc, mmCounter, vmNormalFolio } from './memory_pte.ts';
@@ -36,6 +36,7 @@ import { folioFreeSwap, freeSwapCache } from './swapfile.ts';
 import { VM_FAULT_OOM, VM_FAULT_SIGBUS, type VmFault } from './vm_fault.ts';
 import { VM_MAYSHARE, VM_SHARED, VM_WRITE } from './vma.ts';
 import { V } from './vmstat.ts';
+import { copyPageWritten } from './written.ts';
 
 const { PG_head, PG_locked, PG_lru } = PG;
 
@@ -112,6 +113,7 @@ function wpPageCopy(m: Machine, vmf: VmFault, e: number, old: FolioId, page: Pfn
     addMmCounter(m, mm, MM_ANONPAGES, 1);
   }
   folioAddNewAnonRmap(m, copy, vma, address, true);
+  if (old !== NO_FOLIO) copyPageWritten(m, copy, folioTestAnon(map, old) ? page : NO_PFN);
   folioAddLruVma(m, copy, vma);
   const { entries } = m.pt;
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;

@@ -15,12 +15,14 @@ import { PAGE_WORDS, W_PAGEBLOCK_ORDER } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
+import { rmapWalkState } from './rmap_walk.ts';
 import { batchesInit, lruvecsInit } from './swap.ts';
 import { swapInit } from './swap_table.ts';
 import { mthpTable, thpInit } from './thp.ts';
 import { vmFault } from './vm_fault.ts';
 import { vmasInit } from './vma.ts';
 import { vmstatTable } from './vmstat.ts';
+import { writtenInit } from './written.ts';
 
 /** Pages per entry that a multi-index entry of the tree can cover at most. @kernel include/linux/pagemap.h MAX_XAS_ORDER (6.18) */
 const MAX_XAS_ORDER = 11;
@@ -59,6 +61,8 @@ export function machine(config: MachineConfig): Machine {
     vmas: vmasInit(),
     anonVmas: anonVmasInit(),
     mlock: mlockBatch(),
+    rmap: rmapWalkState(),
+    written: writtenInit(frames),
     pt: pageTablesInit(geometry),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),
@@ -70,6 +74,7 @@ export function machine(config: MachineConfig): Machine {
     mthp: mthpTable(),
     readBatch: readBatch(),
     vmf: vmFault(),
+    contents: false,
     now: 0,
     currentMemcg: 0,
     ahead: false,

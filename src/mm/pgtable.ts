@@ -27,6 +27,7 @@ import { listNext, listSetNext, PAGE_WORDS, W_MAPCOUNT, W_MEMCG } from './mm_typ
 import { allocPages, freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
 import { V } from './vmstat.ts';
+import { setPageWritten } from './written.ts';
 
 /** Flags of an entry that is present: bits of x86-64. @kernel arch/x86/include/asm/pgtable_types.h _PAGE_PRESENT (6.18) */
 export const _PAGE_PRESENT = 0x1;
@@ -182,6 +183,8 @@ export function accessPage(m: Machine, mm: MmId, addr: number, write: boolean): 
   const needs = write ? _PAGE_PRESENT | _PAGE_RW : _PAGE_PRESENT;
   if ((flags & needs) !== needs) return false;
   entries[e * 2 + 1] = flags | (write ? _PAGE_ACCESSED | _PAGE_DIRTY : _PAGE_ACCESSED);
+  if (write && m.contents)
+    setPageWritten(m, entries[e * 2] + ((flags & _PAGE_PSE) === 0 ? 0 : (addr >>> pt.pageShift) & pt.pteMask));
   return true;
 }
 

@@ -51,6 +51,7 @@ import { PG, PG_anon_exclusive } from './page_flags.ts';
 import { MTHP, modMthpStat } from './thp.ts';
 import { VM_LOCKED } from './vma.ts';
 import { V } from './vmstat.ts';
+import { clearPagesWritten } from './written.ts';
 
 const { PG_head, PG_mlocked, PG_swapbacked } = PG;
 
@@ -216,6 +217,7 @@ export function folioAddNewAnonRmap(m: Machine, f: FolioId, vma: VmaId, addr: nu
   map[w + W_MAPPING] = ((exclusive ? own : m.anonVmas.root[own]) << 2) | FOLIO_MAPPING_ANON;
   map[w + W_INDEX] = (addr - vmas.start[vma]) * m.pagesPerByte + vmas.pgoff[vma];
   map[w] = exclusive ? flags | PG_anon_exclusive : flags;
+  clearPagesWritten(m, f, 1 << folioOrder(map, f));
   if ((flags & PG_head) === 0) {
     map[w + W_MAPCOUNT] = 0;
     m.vmstat[V.nr_anon_pages]++;
