@@ -94,7 +94,9 @@ export function handleMmFault(m: Machine, mm: MmId, vma: VmaId, addr: number, wr
   if (!vmf.tried) vmf.asked = NO_FOLIO;
   m.wait = NO_FOLIO;
   const ret = handleFault(m, vmf);
-  if ((ret & VM_FAULT_RETRY) === 0) mmAccountFault(m, mm, ret, vmf.tried);
+  if ((ret & VM_FAULT_RETRY) !== 0) return ret;
+  mmAccountFault(m, mm, ret, vmf.tried);
+  vmf.tried = false;
   return ret;
 }
 

@@ -5,6 +5,7 @@
  * at a huge-page boundary.
  */
 import { anonVmaFork, unlinkAnonVmas } from './anon_vma.ts';
+import { mmPutHugeZeroFolio } from './huge_memory_anon.ts';
 import type { FileId, MappingId, MmId, VmaId } from './ids.ts';
 import { khugepagedEnterVma, khugepagedExit, khugepagedFork } from './khugepaged.ts';
 import type { Machine } from './machine.ts';
@@ -205,6 +206,7 @@ export function mmput(m: Machine, mm: MmId): void {
   const t = m.mms;
   if (--t.users[mm] > 0) return;
   exitMmap(m, mm);
+  mmPutHugeZeroFolio(m, mm);
   t.pgd[mm] = 0;
   t.free.push(mm);
 }

@@ -22,6 +22,7 @@ import {
   FOLIO_MAPPING_ANON,
   folioOrder,
   folioRefAdd,
+  folioTestAnon,
   type MemoryMap,
   PAGE_WORDS,
   W_FLAGS_1,
@@ -32,7 +33,7 @@ import {
   W_REFCOUNT,
 } from './mm_types.ts';
 import { freeFrozenPages } from './page_alloc.ts';
-import { decodeFlags, PG } from './page_flags.ts';
+import { decodeFlags, PG, PG_swapcache } from './page_flags.ts';
 import { freeMappedPrepare } from './rmap.ts';
 import { type ReclaimList, reclaimList } from './vmscan_anon.ts';
 import { V } from './vmstat.ts';
@@ -135,8 +136,9 @@ export const BATCH_ADD = 0;
 export const BATCH_MOVE_TAIL = 1;
 export const BATCH_DEACTIVATE_FILE = 2;
 export const BATCH_DEACTIVATE = 3;
-export const BATCH_ACTIVATE = 4;
-const NR_BATCHES = 5;
+export const BATCH_LAZYFREE = 4;
+export const BATCH_ACTIVATE = 5;
+const NR_BATCHES = 6;
 /** Folios of one batch. @kernel include/linux/pagevec.h PAGEVEC_SIZE (6.18) */
 export const BATCH_SIZE = 31;
 
@@ -320,6 +322,20 @@ function lruDeactivate(m: Machine, f: FolioId, flags: number): void {
   countDeactivated(m, f, nrPages(m.map, w, flags));
 }
 
+/** May an anonymous folio go without being swapped out? @kernel mm/swap.c folio_mark_lazyfree (6.18) */
+const lazyfreeable = (m: Machine, f: FolioId, flags: number): boolean =>
+  folioTestAnon(m.map, f) && (flags & PG_swapbacked) !== 0 && (flags & (PG_swapcache | PG_unevictable)) === 0;
+
+/** Its contents are not needed: it becomes the newest of the inactive file folios. @kernel mm/swap.c lru_lazyfree (6.18) */
+function lruLazyfree(m: Machine, f: FolioId, flags: number): void {
+  if (!lazyfreeable(m, f, flags)) return;
+  const w = f * PAGE_WORDS;
+  lruvecDelFolio(m, f);
+  m.map[w] = flags & ~(PG_active | PG_referenced | PG_swapbacked);
+  lruvecAddFolio(m, f);
+  m.vmstat[V.pglazyfree] += nrPages(m.map, w, flags);
+}
+
 function countDeactivated(m: Machine, f: FolioId, nr: number): void {
   m.vmstat[V.pgdeactivate] += nr;
   const g = m.map[f * PAGE_WORDS + W_MEMCG];
@@ -356,6 +372,7 @@ function batchFlush(m: Machine, batch: number): void {
         if (batch === BATCH_ACTIVATE) lruActivate(m, f, flags);
         else if (batch === BATCH_MOVE_TAIL) lruMoveTail(m, f, flags);
         else if (batch === BATCH_DEACTIVATE_FILE) lruDeactivateFile(m, f, flags);
+        else if (batch === BATCH_LAZYFREE) lruLazyfree(m, f, flags);
         else lruDeactivate(m, f, flags);
       }
     }
@@ -429,6 +446,12 @@ export function deactivateFileFolio(m: Machine, f: FolioId): void {
 /** madvise(COLD): an active folio becomes inactive. @kernel mm/swap.c folio_deactivate (6.18) */
 export function folioDeactivate(m: Machine, f: FolioId): void {
   if ((m.map[f * PAGE_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE, f);
+}
+
+/** madvise(FREE) of a folio with no dirty entry. @kernel mm/swap.c folio_mark_lazyfree (6.18) */
+export function folioMarkLazyfree(m: Machine, f: FolioId): void {
+  const flags = m.map[f * PAGE_WORDS];
+  if ((flags & PG_lru) !== 0 && lazyfreeable(m, f, flags)) batchAdd(m, BATCH_LAZYFREE, f);
 }
 
 /** Write-back of a folio that reclaim waits for has ended: it is next. @kernel mm/swap.c folio_rotate_reclaimable (6.18) */
