@@ -1,6 +1,7 @@
 /** What commands share: sizes, and the settings of a replay. A setting is declared once; flag, help and `--vary` read it. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { QuireError } from '../base/errors.ts';
+import type { SwapSetting } from '../lab/settings.ts';
 import { RELEASE_NAMES, release } from '../mm/release.ts';
 
 /** The largest size that is believed: 1 PiB. */
@@ -62,6 +63,24 @@ function thpControls(text: string): Readonly<Record<string, string>> {
   return controls;
 }
 
+const SWAP_KINDS = ['ssd', 'disk', 'file', 'zram'] as const;
+
+/** `512M,kind=zram`, `4G,zswap,ratio=2.5`. */
+function swapSetting(text: string): SwapSetting {
+  const [bytes = '', ...rest] = text.split(',');
+  let swap: SwapSetting = { size: parseSize(bytes), kind: 'ssd', zswap: false, ratio: 3, data: false };
+  for (const part of rest) {
+    const [key, value = ''] = part.split('=');
+    const ratio = /^\d{1,3}(\.\d{1,3})?$/.test(value) ? Number(value) : 0;
+    if (key === 'kind') swap = { ...swap, kind: word(...SWAP_KINDS)(value) };
+    else if (key === 'ratio' && ratio >= 1) swap = { ...swap, ratio };
+    else if (part === 'zswap') swap = { ...swap, zswap: true };
+    else if (part === 'data') swap = { ...swap, data: true };
+    else throw new QuireError('EINVAL', `'${part}': expected kind=${SWAP_KINDS.join('|')}, zswap, ratio=N or data`);
+  }
+  return swap;
+}
+
 interface Setting<T> {
   readonly argument: string;
   readonly doc: string;
@@ -93,6 +112,11 @@ export const settings = {
   readahead: setting('size', 'read-ahead window of the device: 0 to 1G', size(0, 2 ** 30, '0 to 1G')),
   lru: setting('name', 'reclaim: classic or mglru', word('classic', 'mglru')),
   swappiness: setting('n', 'vm.swappiness: 0 to 200', (text) => parseWhole(text, 0, 200)),
+  swap: setting(
+    'size[,…]',
+    'swap space: 0 or 64M, then kind=ssd|disk|file|zram, zswap, ratio=N (compression), data (stores are no zeros)',
+    swapSetting,
+  ),
   memmap: setting(
     'layout',
     'memory map: page64, overlay, page32 or memdesc8',

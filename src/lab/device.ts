@@ -6,13 +6,15 @@
  */
 
 import { opsOf } from '../mm/filemap.ts';
-import type { FolioId, MappingId } from '../mm/ids.ts';
+import type { FolioId, MappingId, SwapEntry } from '../mm/ids.ts';
 import type { Io, Machine } from '../mm/machine.ts';
 import { folioTest } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
+import { endSwapRead, endSwapWrite } from '../mm/page_io.ts';
 
 const { PG_locked, PG_writeback } = PG;
 
+const NO_MAPPING = 0 as MappingId;
 const READ_LATENCY_NS = 85e3;
 const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
@@ -23,6 +25,8 @@ const THROTTLE_PAGES = 32;
 
 interface Request {
   readonly write: boolean;
+  /** The folio, where it is swapped out or in; 0: bytes of a file. */
+  readonly swap: FolioId | 0;
   readonly mapping: MappingId;
   readonly offset: number;
   readonly length: number;
@@ -58,7 +62,7 @@ export class Device implements Io {
     this.count(this.readSizes, length);
     const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
     if (ahead) {
-      this.push({ write: false, mapping, offset, length, ends: this.m.now + takes });
+      this.push({ write: false, swap: 0, mapping, offset, length, ends: this.m.now + takes });
       return;
     }
     this.m.now += takes;
@@ -70,7 +74,31 @@ export class Device implements Io {
     this.writtenBytes += length;
     this.count(this.writeSizes, length);
     this.writesBusy = Math.max(this.m.now, this.writesBusy) + length * WRITE_NS_PER_BYTE;
-    this.push({ write: true, mapping, offset, length, ends: this.writesBusy + WRITE_LATENCY_NS });
+    this.push({ write: true, swap: 0, mapping, offset, length, ends: this.writesBusy + WRITE_LATENCY_NS });
+  }
+
+  swapRead(folio: FolioId, _entry: SwapEntry, nr: number, ahead: boolean): void {
+    const length = nr * this.m.config.pageSize;
+    this.reads++;
+    this.readBytes += length;
+    this.count(this.readSizes, length);
+    const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
+    if (ahead)
+      this.push({ write: false, swap: folio, mapping: NO_MAPPING, offset: 0, length, ends: this.m.now + takes });
+    else {
+      this.m.now += takes;
+      endSwapRead(this.m, folio, true);
+    }
+  }
+
+  swapWrite(folio: FolioId, _entry: SwapEntry, nr: number): void {
+    const length = nr * this.m.config.pageSize;
+    this.writes++;
+    this.writtenBytes += length;
+    this.count(this.writeSizes, length);
+    this.writesBusy = Math.max(this.m.now, this.writesBusy) + length * WRITE_NS_PER_BYTE;
+    const ends = this.writesBusy + WRITE_LATENCY_NS;
+    this.push({ write: true, swap: folio, mapping: NO_MAPPING, offset: 0, length, ends });
   }
 
   /** The queue is short and in order of ending. */
@@ -143,6 +171,11 @@ export class Device implements Io {
 
   private answer(): void {
     const r = this.queue[this.head++] as Request;
+    if (r.swap !== 0) {
+      if (r.write) endSwapWrite(this.m, r.swap, true);
+      else endSwapRead(this.m, r.swap, true);
+      return;
+    }
     const ops = opsOf(this.m, r.mapping);
     if (r.write) ops.endWrite(this.m, r.mapping, r.offset, r.length, true);
     else ops.endRead(this.m, r.mapping, r.offset, r.length, true);

@@ -30,6 +30,7 @@ import {
   type TraceSource,
 } from '../trace/event.ts';
 import { Device } from './device.ts';
+import { setupSwap } from './replay_swap.ts';
 import { type Resolved, resolve, type Settings } from './settings.ts';
 
 const HANDLES = 4096;
@@ -94,6 +95,7 @@ export class Replay implements Tracer {
       dirtyBackgroundRatio: 10,
     });
     this.device = new Device(this.m);
+    setupSwap(this.m, s.swap);
     this.m.io = this.device;
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;

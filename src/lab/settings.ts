@@ -1,5 +1,6 @@
 /** What a replay can be told: the settings of every command, by the same names. What is absent is as the recording says. */
 import { QuireError } from '../base/errors.ts';
+import type { SwapKind } from '../mm/swap_table.ts';
 import type { TraceSettings } from '../trace/event.ts';
 
 /** Sizes in bytes. */
@@ -15,8 +16,23 @@ export interface Settings {
   readonly readahead?: number;
   readonly lru?: string;
   readonly swappiness?: number;
+  readonly swap?: SwapSetting;
   readonly memmap?: string;
   readonly cpu?: string;
+}
+
+/** Swap space of the machine. */
+export interface SwapSetting {
+  /** Bytes; 0: none. */
+  readonly size: number;
+  /** A rotational disk, solid state, a file on it, or memory that is compressed. */
+  readonly kind: SwapKind;
+  /** Pages are compressed in memory before they go to the device. */
+  readonly zswap: boolean;
+  /** Bytes of a page by bytes that are left when it is compressed. */
+  readonly ratio: number;
+  /** Stores leave data, which must be written; without it pages hold zeros, as the ops recorder's do. */
+  readonly data: boolean;
 }
 
 /** The settings of one replay, with nothing left open. Sizes in bytes. */
@@ -31,6 +47,8 @@ export interface Resolved {
   /** Largest I/O of the device. */
   readonly ioSize: number;
   readonly swappiness: number;
+  /** Null: no swap. */
+  readonly swap: SwapSetting | null;
   /** huge= of tmpfs. */
   readonly huge: string;
   /** Controls under transparent_hugepage that are not as at boot: `{ '64kB': 'always', top: 'madvise' }`. */
@@ -50,7 +68,7 @@ function refuseWithoutEffect(set: Settings): void {
   const refuse = (what: string, why: string): never => {
     throw new QuireError('EOPNOTSUPP', `${what} has no effect yet: ${why}`);
   };
-  if (set.swappiness !== undefined && set.swappiness !== DEFAULT_SWAPPINESS)
+  if (set.swappiness !== undefined && set.swappiness !== DEFAULT_SWAPPINESS && (set.swap?.size ?? 0) === 0)
     refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
   if (set.cpu !== undefined) refuse('cpu', 'no TLB is modelled');
   if (set.lru !== undefined && set.lru !== 'classic') refuse(`lru ${set.lru}`, 'reclaim is by the classic lists');
@@ -72,6 +90,7 @@ export function resolve(trace: TraceSettings, set: Settings): Resolved {
     readahead: set.readahead ?? trace.readaheadKb * 1024,
     ioSize: DEFAULT_IO,
     swappiness: set.swappiness ?? DEFAULT_SWAPPINESS,
+    swap: set.swap !== undefined && set.swap.size > 0 ? set.swap : null,
     huge,
     thp: { ...trace.thp, ...set.thp },
     khugepaged: trace.khugepaged,

@@ -60,8 +60,6 @@ export interface Io {
   swapRead?(folio: FolioId, entry: SwapEntry, nr: number, ahead: boolean): void;
   /** Write a folio that is under write-back to its `nr` slots; answer with endSwapWrite. Absent: it is written at once. */
   swapWrite?(folio: FolioId, entry: SwapEntry, nr: number): void;
-  /** Is every byte of an anonymous folio zero? Absent: no. */
-  zeroFilled?(folio: FolioId): boolean;
   /** Bytes that one page of a folio takes when it is compressed. Absent: by the ratio that is set. */
   compress?(folio: FolioId, page: number): number;
 }

@@ -7,12 +7,12 @@
  *               else                        ─► one request of the whole folio
  *   read-in     the same places, in the same order
  *
- * What pages hold, the face knows: it says which are zero and how small they become (Io.zeroFilled, Io.compress). A device
- * that keeps pages in memory (zram) is here too: what it stores takes memory of this machine.
+ * Which pages are all zeros, written.ts knows; how small others become, the face (Io.compress). A device that keeps pages in
+ * memory (zram) is here too: what it stores takes memory of this machine.
  * @kernel mm/page_io.c swap_writeout (6.18)
  */
 import { __GFP_KSWAPD_RECLAIM, __GFP_MOVABLE, __GFP_NOWARN } from './gfp.ts';
-import type { FolioId, SwapEntry } from './ids.ts';
+import type { FolioId, Pfn, SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioClear, folioMemcg, folioNrPages, folioOrder, folioSet, folioTest } from './mm_types.ts';
 import { PG } from './page_flags.ts';
@@ -21,6 +21,7 @@ import { folioSwap, swapDevice } from './swap_table.ts';
 import { folioFreeSwap } from './swapfile.ts';
 import { MTHP, modMthpStat } from './thp.ts';
 import { V } from './vmstat.ts';
+import { pageZeroFilled } from './written.ts';
 import { type ZsPool, zsFree, zsHugeClassSize, zsMalloc } from './zsmalloc.ts';
 import { compressedLength, zswapFolioSwapin, zswapLoad, zswapStore } from './zswap.ts';
 
@@ -44,7 +45,7 @@ export function swapWriteout(m: Machine, f: FolioId): number {
   const entry = folioSwap(m, f);
   const nr = folioNrPages(map, f);
   const { zero } = m.swap.slots;
-  const zeros = m.io.zeroFilled?.(f) === true;
+  const zeros = isFolioZeroFilled(m, f, nr);
   zero.fill(zeros ? 1 : 0, entry, entry + nr);
   if (zeros) {
     m.vmstat[V.swpout_zero] += nr;
@@ -62,6 +63,12 @@ export function swapWriteout(m: Machine, f: FolioId): number {
   }
   swapWritepage(m, f);
   return WRITEOUT_DONE;
+}
+
+/** @kernel mm/page_io.c is_folio_zero_filled (6.18) */
+function isFolioZeroFilled(m: Machine, f: FolioId, nr: number): boolean {
+  for (let p = f as number; p < f + nr; p++) if (!pageZeroFilled(m, p as Pfn)) return false;
+  return true;
 }
 
 /** @kernel mm/page_io.c count_swpout_vm_event (6.18) */
