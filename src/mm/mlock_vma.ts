@@ -25,7 +25,7 @@ import { VM_SPECIAL, vmaModifyFlags, vmaNext } from './vma_merge.ts';
 /** Is the whole folio in [start, end) of the area? @kernel mm/internal.h folio_within_range (6.18) */
 function folioWithinRange(m: Machine, f: FolioId, vma: VmaId, start: number, end: number): boolean {
   const size = m.config.pageSize;
-  const addr = m.vmas.start[vma] + (folioIndex(m.map, f) - m.vmas.pgoff[vma]) * size;
+  const addr = m.vmas.start[vma] + ((folioIndex(m.map, f) - m.vmas.pgoff[vma]) | 0) * size;
   return addr >= start && addr + folioNrPages(m.map, f) * size <= end;
 }
 

@@ -125,7 +125,8 @@ function visit(m: Machine, f: FolioId, vma: VmaId, index: number, nr: number, on
   const size = m.config.pageSize;
   const start = vmas.start[vma];
   const end = vmas.end[vma];
-  const first = start + (index - vmas.pgoff[vma]) * size;
+  // Of an anonymous folio the word holds the low bits of its index.
+  const first = start + ((index - vmas.pgoff[vma]) | 0) * size;
   const stop = first + nr * size;
   if (first >= end || stop <= start) return true;
   rmap.first = f;
