@@ -151,7 +151,10 @@ export function filemapFault(m: Machine, vmf: VmFault): number {
   } else {
     m.vmstat[V.pgmajfault]++;
     ret = VM_FAULT_MAJOR;
+    // Nobody waits for more than the page of the fault.
+    m.ahead = true;
     released = doSyncMmapReadahead(m, vmf);
+    m.ahead = false;
     folio = getOrCreateForMmap(m, mapping, index);
     if (folio === NO_FOLIO) return released ? ret | VM_FAULT_RETRY : VM_FAULT_OOM;
   }

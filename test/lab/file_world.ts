@@ -2,11 +2,14 @@
 
 import { mount } from '../../src/fs/mount.ts';
 import { Device } from '../../src/lab/device.ts';
+import { ReplayMm } from '../../src/lab/replay_mm.ts';
 import { filemapRead, kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
-import { type FileId, type MappingId, NO_FOLIO } from '../../src/mm/ids.ts';
+import { type FileId, type MappingId, type MmId, NO_FOLIO, type VmaId } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { inodeInit, machine, openFile } from '../../src/mm/mm_init.ts';
+import { doMmap } from '../../src/mm/mmap.ts';
 import { release } from '../../src/mm/release.ts';
+import { VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_READ, VM_SHARED, vmaLookup } from '../../src/mm/vma.ts';
 
 export interface FileWorld {
   readonly m: Machine;
@@ -15,6 +18,16 @@ export interface FileWorld {
   readonly file: FileId;
   read(pos: number, length: number): void;
   write(pos: number, length: number): void;
+  /** Maps the whole file, shared, at a 2 MiB boundary, in an address space of its own; `flags` are VM_* bits. */
+  map(flags: number): Mapped;
+}
+
+export interface Mapped {
+  readonly mm: MmId;
+  readonly vma: VmaId;
+  readonly addr: number;
+  /** A load or store at a page of the file. */
+  touch(page: number, write?: boolean): void;
 }
 
 /** Sizes in bytes, windows in pages. */
@@ -67,6 +80,21 @@ export function fileWorld(c: {
         at += ops.write(m, file, at, pos + length - at);
         if (m.wait !== NO_FOLIO) device.waitFor(m.wait);
       }
+    },
+    map(flags) {
+      const program = new ReplayMm(m, device);
+      const protection = VM_READ | VM_MAYREAD | VM_MAYWRITE | VM_SHARED | VM_MAYSHARE;
+      const addr = doMmap(m, program.mm, { addr: 2 ** 30, length: c.size, flags: protection | flags, file, pgoff: 0 });
+      program.maps.set(1, { addr, length: c.size });
+      return {
+        mm: program.mm,
+        vma: vmaLookup(m, program.mm, addr),
+        addr,
+        touch(page, write = false) {
+          device.drain();
+          program.touch(1, page * 4096, 1, write);
+        },
+      };
     },
   };
 }
