@@ -8,7 +8,8 @@
  *     while the caller says that somebody uses it;
  *  F4 the DIRTY mark is set exactly when the folio is dirty (not of tmpfs), the WRITEBACK mark when it is under write-back;
  *  F5 tails point to their head, and the second page knows the order;
- *  F6 nrpages is the number of pages cached, and all of them together are nr_file_pages; dirty pages are nr_dirty;
+ *  F6 nrpages is the number of pages cached, and all of them together, with those of the swap cache, are nr_file_pages;
+ *     dirty pages are nr_dirty;
  *  F7 a folio under write-back is uptodate; nothing is locked while nothing is in flight.
  */
 import { Bug } from '../base/errors.ts';
@@ -34,6 +35,7 @@ import {
 import { checkZones } from './page_alloc_check.ts';
 import { decodeFlags, PG } from './page_flags.ts';
 import { checkLru } from './swap_check.ts';
+import { checkSwap } from './swap_table_check.ts';
 import { V } from './vmstat.ts';
 
 /** All invariants. `idle`: nothing is in flight, so that nothing may be locked or under write-back. */
@@ -41,6 +43,7 @@ export function checkMachine(m: Machine, idle: boolean): void {
   checkXarray(m.pages, m.spaces.head, m.nrSpaces);
   checkFilemap(m, idle);
   checkLru(m);
+  checkSwap(m);
   checkZones(m);
 }
 
@@ -83,6 +86,7 @@ export function checkFilemap(m: Machine, idle: boolean): void {
     if (nr !== spaces.nrpages[s]) throw new Bug(`F6 nrpages of file ${s}: ${spaces.nrpages[s]}, and ${nr} are cached`);
     cached += nr;
   }
+  cached += m.vmstat[V.nr_swapcached];
   if (cached !== m.vmstat[V.nr_file_pages])
     throw new Bug(`F6 nr_file_pages: ${m.vmstat[V.nr_file_pages]}, and ${cached} are`);
   if (dirty !== m.vmstat[V.nr_dirty]) throw new Bug(`F6 nr_dirty: ${m.vmstat[V.nr_dirty]}, and ${dirty} are`);

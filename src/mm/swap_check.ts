@@ -12,7 +12,7 @@
 import { assert } from '../base/errors.ts';
 import { type FolioId, NO_FOLIO } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
+import { folioNrPages, PAGE_WORDS, W_MAPCOUNT, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { bugFolio, folioLruList, NR_LRU_LISTS } from './swap.ts';
 import { V } from './vmstat.ts';
@@ -59,7 +59,8 @@ export function checkLru(m: Machine): void {
     const g = map[w + W_MEMCG];
     if (map[w + W_REFCOUNT] > 0) {
       if ((flags & PG_lru) !== 0 && onList[f] === 0) bugFolio(m, f, 'L1 a folio with PG_lru is on a list');
-      if (g > 0 && g < memcgs.nr) charged[g] += folioNrPages(map, f);
+      // Pages with a type (page tables) are kernel memory.
+      if (g > 0 && g < memcgs.nr && map[w + W_MAPCOUNT] >= -1) charged[g] += folioNrPages(map, f);
     }
   }
   for (let g = 1; g < memcgs.nr; g++) {
