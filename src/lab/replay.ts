@@ -16,10 +16,12 @@ import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
 import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
+import { thpStore } from '../mm/thp.ts';
 import { kiocbInvalidatePages } from '../mm/truncate.ts';
 import {
   type Events,
   FADVICE,
+  MADVICE,
   OP,
   OPEN_APPEND,
   OPEN_DIRECT,
@@ -30,6 +32,7 @@ import {
   type TraceSource,
 } from '../trace/event.ts';
 import { Device } from './device.ts';
+import { ReplayMm } from './replay_mm.ts';
 import { setupSwap } from './replay_swap.ts';
 import { type Resolved, resolve, type Settings } from './settings.ts';
 
@@ -77,6 +80,9 @@ export class Replay implements Tracer {
   private readonly handleFile = new Int32Array(HANDLES);
   private readonly handleFlags = new Int32Array(HANDLES);
   private readonly freeFiles: FileId[] = [];
+  /** Closed, and perhaps still mapped. */
+  private readonly closedFiles: FileId[] = [];
+  private program: ReplayMm | null = null;
   private randomRun: ReadRun | null = null;
   private readonly iocb: Kiocb = kiocb(0 as FileId, 0, 0);
 
@@ -97,6 +103,7 @@ export class Replay implements Tracer {
     this.device = new Device(this.m);
     setupSwap(this.m, s.swap);
     this.m.io = this.device;
+    for (const [name, value] of Object.entries(s.thp)) thpStore(this.m, name, value);
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
     // Kernels have the ext4 driver serve ext2 (CONFIG_EXT4_USE_FOR_EXT2).
@@ -293,6 +300,21 @@ export class Replay implements Tracer {
     if (positioned) m.files.pos[file] = pos;
   }
 
+  /** The program's memory: there is none until it maps something. */
+  get memory(): ReplayMm | null {
+    return this.program;
+  }
+
+  private unusedFile(): FileId | 0 {
+    const { closedFiles, freeFiles } = this;
+    for (let i = closedFiles.length - 1; i >= 0; i--) {
+      if ((this.m.files.count[closedFiles[i] as number] as number) > 0) continue;
+      freeFiles.push(closedFiles[i] as FileId);
+      closedFiles.splice(i, 1);
+    }
+    return freeFiles.pop() ?? 0;
+  }
+
   private open(h: number, file: number, flags: number): void {
     const mapping = this.mappings.get(file);
     if (mapping === undefined) {
@@ -300,7 +322,7 @@ export class Replay implements Tracer {
       return;
     }
     if ((this.handleFile[h] as number) !== 0) this.close(h);
-    this.handleFile[h] = openFile(this.m, mapping, this.freeFiles.pop() ?? 0);
+    this.handleFile[h] = openFile(this.m, mapping, this.unusedFile());
     // tmpfs takes O_DIRECT and means nothing by it.
     this.handleFlags[h] = this.settings.fs === 'tmpfs' ? flags & ~OPEN_DIRECT : flags;
     if ((flags & OPEN_TRUNC) !== 0) this.wait(() => this.fs.setSize(this.m, mapping, 0));
@@ -311,7 +333,9 @@ export class Replay implements Tracer {
     if (file === 0) return;
     const mapping = this.m.files.mapping[file] as MappingId;
     this.handleFile[h] = 0;
-    this.freeFiles.push(file);
+    const left = (this.m.files.count[file] as number) - 1;
+    this.m.files.count[file] = left;
+    (left > 0 ? this.closedFiles : this.freeFiles).push(file);
     if (((this.handleFlags[h] as number) & OPEN_WRITE) !== 0) this.fs.release(this.m, mapping);
   }
 
@@ -333,6 +357,15 @@ export class Replay implements Tracer {
         return;
       case OP.pwrite:
         this.write(h, offset, length, false);
+        return;
+      case OP.mmap:
+      case OP.touch:
+      case OP.madvise:
+      case OP.munmap:
+      case OP.mprotect:
+      case OP.mlock:
+      case OP.fork:
+        this.memoryOp(e, i);
         return;
       case OP.sync:
         this.wait(() => ksysSync(m));
@@ -374,6 +407,45 @@ export class Replay implements Tracer {
         return;
       case OP.fallocate:
         this.wait(() => fs.fallocate(m, mapping, offset, length));
+        return;
+    }
+  }
+
+  /** Operations on the program's memory. */
+  private memoryOp(e: Events, i: number): void {
+    this.program ??= new ReplayMm(this.m, this.device);
+    const { program } = this;
+    const op = e.op[i] as number;
+    const id = e.id[i] as number;
+    const arg = e.arg[i] as number;
+    const offset = e.offset[i] as number;
+    const length = e.length[i] as number;
+    switch (op) {
+      case OP.mmap: {
+        const h = e.file[i] as number;
+        const file = h < 0 ? (0 as FileId) : this.handle(h, op);
+        if (h >= 0 && file === 0) return;
+        const writable = h < 0 || ((this.handleFlags[h] as number) & OPEN_WRITE) !== 0;
+        program.mmap(id, file, offset, length, arg, e.at[i] as number, writable);
+        return;
+      }
+      case OP.touch:
+        program.touch(id, offset, length, arg === 1);
+        return;
+      case OP.madvise:
+        program.madvise(id, offset, length, MADVICE[arg] as string);
+        return;
+      case OP.munmap:
+        program.munmap(id, offset, length);
+        return;
+      case OP.mprotect:
+        program.mprotect(id, offset, length, arg);
+        return;
+      case OP.mlock:
+        program.mlock(id, offset, length);
+        return;
+      case OP.fork:
+        program.fork();
         return;
     }
   }

@@ -174,7 +174,7 @@ export class ReplayMm {
     for (let addr = start; addr < start + length; addr += size) {
       const vma = vmaLookup(m, this.mm, addr);
       if (vma === 0) return;
-      const write = (m.vmas.flags[vma] & (VM_WRITE | VM_SHARED)) === VM_WRITE;
+      const write = ((m.vmas.flags[vma] as number) & (VM_WRITE | VM_SHARED)) === VM_WRITE;
       if (!accessPage(m, this.mm, addr, write) && !this.fault(addr, write)) return;
     }
   }

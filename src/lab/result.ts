@@ -3,11 +3,16 @@ import { xaFind } from '../base/xarray.ts';
 import { type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { memcgStatReport } from '../mm/memcontrol.ts';
+import { getMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from '../mm/mm_struct.ts';
 import { folioFlags, folioIndex, folioNextIndex, folioOrder, PAGE_WORDS } from '../mm/mm_types.ts';
 import { KPF, stablePageFlags } from '../mm/page_flags.ts';
+import { tablesByLevel } from '../mm/pgtable.ts';
 import { LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../mm/swap.ts';
-import { V, vmstatReport } from '../mm/vmstat.ts';
+import { mthpReport } from '../mm/thp.ts';
+import { vmstatReport } from '../mm/vmstat.ts';
 import type { Replay } from './replay.ts';
+import { type SwapSummary, swapSummary } from './replay_swap.ts';
+import { type MapResult, mapResult } from './result_maps.ts';
 import type { Resolved } from './settings.ts';
 
 /** First page index, order, kpageflags word. */
@@ -32,6 +37,17 @@ export interface IoSummary {
   writes_by_pages: Record<string, number>;
 }
 
+/** Bytes by kind, and page tables: bytes without the top one, and tables by level. */
+export interface ProgramMemory {
+  mapped: number;
+  rss_anon: number;
+  rss_file: number;
+  rss_shmem: number;
+  swap: number;
+  page_tables: number;
+  tables: Record<string, number>;
+}
+
 export interface ReplayResult {
   schema: 'quire.replay/1';
   kernel: string;
@@ -40,7 +56,12 @@ export interface ReplayResult {
   files: Record<string, [string, number]>;
   summary: Summary;
   folios: Record<string, FolioEntry[]>;
-  maps: { map: number; folios: FolioEntry[]; swapped: number[] }[];
+  maps: MapResult[];
+  /** Counters of each anonymous folio size, as under transparent_hugepage. */
+  mthp: Record<string, Record<string, number>>;
+  /** The program's memory at the end; null: it has mapped none. */
+  memory: ProgramMemory | null;
+  swap: SwapSummary | null;
   memcg: Record<string, number>;
   vmstat: Record<string, number>;
   io: IoSummary;
@@ -94,6 +115,30 @@ const lru = (column: ArrayLike<number>, rows: number): number => {
   return n;
 };
 
+/** Every mapping the program made, by number. */
+function mapsOf(r: Replay): MapResult[] {
+  const { memory, m } = r;
+  if (memory === null) return [];
+  return [...memory.maps].sort(([a], [b]) => a - b).map(([id, map]) => mapResult(m, memory.mm, id, map));
+}
+
+function memoryOf(r: Replay): ProgramMemory | null {
+  if (r.memory === null) return null;
+  const { m } = r;
+  const { mm } = r.memory;
+  const bytes = (member: number): number => getMmCounter(m, mm, member) * m.config.pageSize;
+  const tables = tablesByLevel(m, mm);
+  return {
+    mapped: (m.mms.totalVm[mm] as number) * m.config.pageSize,
+    rss_anon: bytes(MM_ANONPAGES),
+    rss_file: bytes(MM_FILEPAGES),
+    rss_shmem: bytes(MM_SHMEMPAGES),
+    swap: bytes(MM_SWAPENTS),
+    page_tables: m.mms.pgtablesBytes[mm] as number,
+    tables: Object.fromEntries(m.geometry.levels.map((level, n) => [level.name, tables[n] as number])),
+  };
+}
+
 export function resultOf(r: Replay, script: string): ReplayResult {
   const { m, device, settings } = r;
   const orders: Record<string, number> = {};
@@ -116,11 +161,14 @@ export function resultOf(r: Replay, script: string): ReplayResult {
       added_pages: settings.fs === 'tmpfs' ? 0 : r.addedPages,
       added_by_order: settings.fs === 'tmpfs' ? {} : orders,
       deleted_pages: r.deletedPages,
-      minor_faults: m.vmstat[V.pgfault] as number,
-      major_faults: m.vmstat[V.pgmajfault] as number,
+      minor_faults: r.memory === null ? 0 : (m.mms.minFlt[r.memory.mm] as number),
+      major_faults: r.memory === null ? 0 : (m.mms.majFlt[r.memory.mm] as number),
     },
     folios,
-    maps: [],
+    maps: mapsOf(r),
+    mthp: mthpReport(m),
+    memory: memoryOf(r),
+    swap: swapSummary(m),
     memcg: settings.memcg > 0 ? memcgStatReport(m, m.currentMemcg as never) : {},
     vmstat: vmstatReport(m.vmstat),
     io: {

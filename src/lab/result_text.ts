@@ -1,6 +1,6 @@
 /** A replay's result as plain aligned text. */
 import { formatBytes } from '../base/units.ts';
-import type { ReplayResult } from './result.ts';
+import type { ProgramMemory, ReplayResult } from './result.ts';
 
 const columns = (rows: readonly (readonly [string, string])[]): string => {
   const width = Math.max(...rows.map(([name]) => name.length));
@@ -11,6 +11,29 @@ const byOrder = (orders: Record<string, number>): string =>
   Object.entries(orders)
     .map(([order, n]) => `${order}:${n}`)
     .join(' ') || '-';
+
+/** What the program has mapped, and the faults that it took. */
+function memoryRows(r: ReplayResult, memory: ProgramMemory): (readonly [string, string])[] {
+  const orders: Record<string, number> = {};
+  let swapped = 0;
+  for (const { folios, swapped: out } of r.maps) {
+    for (const [, order] of folios) orders[order < 0 ? 'part' : order] = (orders[order < 0 ? 'part' : order] ?? 0) + 1;
+    swapped += out.length;
+  }
+  const tables = Object.entries(memory.tables).map(([level, n]) => `${level}:${n}`);
+  const rss = memory.rss_anon + memory.rss_file + memory.rss_shmem;
+  const swap = swapped > 0 ? `, ${swapped} pages swapped out` : '';
+  return [
+    ['faults', `${r.summary.minor_faults} minor, ${r.summary.major_faults} major`],
+    [
+      'resident',
+      `${formatBytes(rss)} of ${formatBytes(memory.mapped)}: anonymous ${formatBytes(memory.rss_anon)}, ` +
+        `files ${formatBytes(memory.rss_file)}, shared ${formatBytes(memory.rss_shmem)}${swap}`,
+    ],
+    ['mapped folios', `by order ${byOrder(orders)}`],
+    ['page tables', `${formatBytes(memory.page_tables)}: ${tables.join(' ')}`],
+  ];
+}
 
 /** What the cache holds and what it took to get there. */
 export function resultText(r: ReplayResult): string {
@@ -43,6 +66,7 @@ export function resultText(r: ReplayResult): string {
     ['file LRU', `${r.lru_folios} folios, ${r.lru_pages} pages`],
     ['memory map', formatBytes(r.memmap_bytes)],
   ]);
+  if (r.memory !== null) out += columns(memoryRows(r, r.memory));
   if (program.out_of_memory > 0) out += `  out of memory: ${program.out_of_memory} operations failed\n`;
   const skipped = Object.entries(r.skipped);
   if (skipped.length > 0) out += `not modelled, skipped: ${skipped.map(([name, n]) => `${name} ${n}`).join(', ')}\n`;
