@@ -76,6 +76,8 @@ export interface Laws {
   readonly tmpfsWithinSize: 'size' | 'write-end';
   /** A large folio that truncation cuts: into folios of the smallest order, or halved towards the cut. */
   readonly truncateSplit: 'uniform' | 'non-uniform';
+  /** A large folio that truncation cannot split is at least unmapped (not on tmpfs). */
+  readonly splitFailureUnmaps: boolean;
   /** What a written large folio takes from a write-back budget: one, or its pages. */
   readonly writebackBudget: 'folios' | 'pages';
 
@@ -237,6 +239,10 @@ export const history: History = {
   truncateSplit: [
     read('5.15', 'uniform', 'mm/truncate.c truncate_inode_partial_folio (5.19.0, 6.6.63, 6.12.117)'),
     read('6.15', 'non-uniform', 'mm/truncate.c truncate_inode_partial_folio (6.18.35, 7.3.4)'),
+  ],
+  splitFailureUnmaps: [
+    read('5.15', false, 'mm/truncate.c truncate_inode_partial_folio (5.15.100, 5.19.0, 6.6.63)'),
+    read('6.18', true, 'mm/truncate.c try_folio_split_or_unmap (6.18.35)'),
   ],
   writebackBudget: [
     read('5.15', 'folios', 'mm/page-writeback.c write_cache_pages (5.15.100, 6.1.192)'),

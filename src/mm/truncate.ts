@@ -24,6 +24,7 @@ import {
 import { PG } from './page_flags.ts';
 import { filemapFdatawriteRange, filemapWriteAndWaitRange, folioCancelDirty } from './page_writeback.ts';
 import { folioMapcount } from './rmap.ts';
+import { TTU_IGNORE_MLOCK, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
 import { deactivateFileFolio, folioPut, lruAddDrain } from './swap.ts';
 import { unmapMappingFolio, unmapMappingPages } from './unmap_mapping.ts';
 
@@ -79,7 +80,7 @@ function truncateInodePartialFolio(m: Machine, mapping: MappingId, folio: FolioI
   }
   const first = folioIndex(map, folio);
   const uniform = m.release.truncateSplit === 'uniform';
-  if (!folioSplit(m, folio, min, Math.floor(from / page), uniform)) {
+  if (!splitOrUnmap(m, mapping, folio, min, Math.floor(from / page), uniform)) {
     if (folioTest(map, folio, PG.PG_dirty)) {
       release(m, folio);
       return KEPT;
@@ -93,11 +94,30 @@ function truncateInodePartialFolio(m: Machine, mapping: MappingId, folio: FolioI
     const at = first + Math.floor(to / page);
     const other = filemapGetFolio(m, mapping, at);
     if (other !== 0 && folioOrder(map, other) > min && lock(m, other)) {
-      folioSplit(m, other, min, at - folioIndex(map, other), false);
+      splitOrUnmap(m, mapping, other, min, at - folioIndex(map, other), false);
       release(m, other);
     }
   }
   return CUT;
+}
+
+/**
+ * Splits a folio at a page; what cannot be split is unmapped, so that a fault behind the end of the file is noticed.
+ * @kernel mm/truncate.c try_folio_split_or_unmap (6.18)
+ */
+function splitOrUnmap(
+  m: Machine,
+  mapping: MappingId,
+  folio: FolioId,
+  order: number,
+  at: number,
+  uniform: boolean,
+): boolean {
+  if (folioSplit(m, folio, order, at, uniform)) return true;
+  const shmem = ((m.spaces.flags[mapping] as number) & AS_SWAPBACKED) !== 0;
+  if (m.release.splitFailureUnmaps && !shmem && folioMapcount(m, folio) > 0)
+    tryToUnmap(m, folio, TTU_SPLIT_HUGE_PMD | TTU_IGNORE_MLOCK);
+  return false;
 }
 
 function release(m: Machine, folio: FolioId): void {
