@@ -20,6 +20,11 @@ const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
 const WRITE_NS_PER_BYTE = 0.5;
 
+/** What it takes to send a folio to swap, unmapping it included, and the requests that a device has room for. @kernel block/blk-mq.c BLKDEV_DEFAULT_RQ (6.18) */
+const SUBMIT_NS = 3e3;
+const SUBMIT_PAGE_NS = 400;
+const QUEUE_DEPTH = 128;
+
 /** Pages written that wake a reclaimer. @kernel mm/vmscan.c __acct_reclaim_writeback (6.18) */
 const THROTTLE_PAGES = 32;
 
@@ -99,6 +104,10 @@ export class Device implements Io {
     this.writesBusy = Math.max(this.m.now, this.writesBusy) + length * WRITE_NS_PER_BYTE;
     const ends = this.writesBusy + WRITE_LATENCY_NS;
     this.push({ write: true, swap: folio, mapping: NO_MAPPING, offset: 0, length, ends });
+    // Reclaim works on meanwhile: what has ended by now can be freed, and a full queue makes it wait.
+    this.m.now += SUBMIT_NS + nr * SUBMIT_PAGE_NS;
+    while (this.queue.length - this.head > QUEUE_DEPTH) this.pass();
+    this.poll();
   }
 
   /** The queue is short and in order of ending. */
@@ -163,10 +172,13 @@ export class Device implements Io {
 
   /** Lets all requests end. */
   drain(): void {
-    while (this.head < this.queue.length) {
-      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
-      this.answer();
-    }
+    while (this.head < this.queue.length) this.pass();
+  }
+
+  /** Lets time pass until the next request ends. */
+  private pass(): void {
+    this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
+    this.answer();
   }
 
   private answer(): void {
