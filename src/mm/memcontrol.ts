@@ -364,6 +364,8 @@ export function memcgStatReport(m: Machine, g: MemcgId): Record<string, number> 
   return {
     cache: t.pages[g] * size,
     rss: 0,
+    swap: t.swap[g] * size,
+    swapcached: t.swapcached[g] * size,
     workingset_refault_anon: t.refaultAnon[g],
     workingset_refault_file: t.refaultFile[g],
     workingset_activate_file: t.activateFile[g],
