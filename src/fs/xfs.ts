@@ -24,26 +24,39 @@ export class Xfs extends IomapFs {
   readonly name = 'xfs';
   /** What is in use on the device, by block. */
   private readonly used = new Extents();
+  /** Of this, what was freed by a transaction that is not in the log yet: it is not given to anybody before. [first, end) */
+  private busy: [number, number][] = [];
+  /** Files that were changed since the log was last forced. */
+  private readonly pinned = new Set<Extents>();
 
   override inodeInit(m: Machine, mapping: MappingId): void {
     super.inodeInit(m, mapping);
     const blocks = Math.ceil((m.spaces.size[mapping] as number) / this.blockSize(m, mapping));
     const { extents } = this.inode(mapping);
     extents.remove(0, blocks);
-    this.place(extents, 0, blocks);
+    this.place(extents, 0, blocks, false);
     extents.convert(0, blocks, UNWRITTEN, MAPPED);
+    this.pinned.delete(extents);
   }
 
-  /** Makes [start, end) a hole; its blocks are free again. */
+  /** Makes [start, end) a hole; its blocks are free once the log says so. @kernel fs/xfs/xfs_extent_busy.c xfs_extent_busy_insert (6.18) */
   private unmap(extents: Extents, start: number, end: number): void {
     for (let i = extents.find(start); i < extents.list.length; i++) {
       const e = extents.list[i] as Extent;
       if (e.start >= end) break;
       if (e.phys < 0) continue;
       const from = Math.max(e.start, start);
-      this.used.remove(e.phys + from - e.start, e.phys + Math.min(e.end, end) - e.start);
+      this.busy.push([e.phys + from - e.start, e.phys + Math.min(e.end, end) - e.start]);
     }
     extents.remove(start, end);
+    this.pinned.add(extents);
+  }
+
+  /** All that has been done is in the log. @kernel fs/xfs/xfs_extent_busy.c xfs_extent_busy_clear (6.18) */
+  private logForce(): void {
+    for (const [start, end] of this.busy) this.used.remove(start, end);
+    this.busy = [];
+    this.pinned.clear();
   }
 
   /** @kernel fs/xfs/xfs_iomap.c xfs_buffered_write_iomap_begin (6.12) */
@@ -52,6 +65,7 @@ export class Xfs extends IomapFs {
     const { extents } = this.inode(mapping);
     const off = Math.floor(pos / block);
     const found = extents.at(off);
+    this.pinned.add(extents);
     if (found !== undefined) return found.end * block;
     const count = Math.min(length, WRITE_MAP_PAGES * m.config.pageSize);
     let end = Math.ceil((pos + count) / block);
@@ -112,7 +126,7 @@ export class Xfs extends IomapFs {
       const b = Math.floor(z.pos / block);
       const e = extents.at(b);
       if (e !== undefined && e.state === DELALLOC && b >= eof) {
-        this.place(extents, e.start, e.end);
+        this.place(extents, e.start, e.end, true);
         continue;
       }
       const end = Math.min(to, (e === undefined ? extents.nextStart(b) : e.end) * block);
@@ -143,42 +157,79 @@ export class Xfs extends IomapFs {
   /** Gives what has no place in [first, end) one: holes, and delayed allocations as a whole. */
   private allocate(extents: Extents, first: number, end: number): void {
     for (const { start, end: stop, extent } of extents.parts(first, end)) {
-      if (extent === undefined) this.place(extents, start, stop);
-      else if (extent.state === DELALLOC) this.place(extents, extent.start, extent.end);
+      if (extent === undefined) this.place(extents, start, stop, false);
+      else if (extent.state === DELALLOC) this.place(extents, extent.start, extent.end, true);
     }
   }
 
-  /** Allocates [start, end) as unwritten, as near to where it belongs as there is room. */
-  private place(extents: Extents, start: number, end: number): void {
+  /**
+   * Allocates [start, end) as unwritten: of the free extents that are long enough, in the one whose place for it is nearest
+   * to where it belongs. One that starts behind that is used from its start; so is one that ends too early for it.
+   * @kernel fs/xfs/libxfs/xfs_alloc.c xfs_alloc_ag_vextent_lastblock (6.18)
+   */
+  private place(extents: Extents, start: number, end: number, delayed: boolean): void {
     if (start >= end) return;
     const length = end - start;
-    let at = this.target(extents, start, end);
-    for (let e = this.used.list[this.used.find(at)]; e !== undefined && e.start < at + length; ) {
-      at = e.end;
-      e = this.used.list[this.used.find(at)];
+    const want = this.target(extents, start, end, delayed);
+    const { list } = this.used;
+    let at = 0;
+    let best = Number.POSITIVE_INFINITY;
+    let bestRoom = 0;
+    for (let i = 0; i <= list.length; i++) {
+      const free = i === 0 ? 0 : (list[i - 1] as Extent).end;
+      const stop = i === list.length ? Number.POSITIVE_INFINITY : (list[i] as Extent).start;
+      const room = stop - free;
+      // Free extents are looked up by length, then place: one of just this length must not lie before what is wanted.
+      if (room < length || (room === length && free < want)) continue;
+      const from = free >= want || stop < want + length ? free : want;
+      const far = Math.abs(from - want);
+      // The longest of those that are as near; then the last.
+      if (far > best || (far === best && room < bestRoom)) continue;
+      best = far;
+      bestRoom = room;
+      at = from;
     }
     this.used.set(at, at + length, MAPPED);
     extents.set(start, end, UNWRITTEN, at);
+    this.pinned.add(extents);
   }
 
   /**
    * Where [start, end) would lie if the file lay on the device as it is: behind the extent before it or in front of the one
-   * after it, with the gap between them left free unless it is wide. @kernel fs/xfs/libxfs/xfs_bmap.c xfs_bmap_adjacent (6.12)
+   * after it, with the gap between them left free unless it is wide. What is delayed, before or after it, has no place; and
+   * what was delayed itself looks only behind. @kernel fs/xfs/libxfs/xfs_bmap.c xfs_bmap_adjacent (6.18)
    */
-  private target(extents: Extents, start: number, end: number): number {
+  private target(extents: Extents, start: number, end: number, delayed: boolean): number {
     const { list } = extents;
     const i = extents.find(start);
-    const wide = GAP_UNITS * (end - start);
-    const prev = list.slice(0, i).findLast((e) => e.phys >= 0);
-    const next = list.slice(i).find((e) => e.start >= end && e.phys >= 0);
-    const before = prev === undefined ? Number.POSITIVE_INFINITY : start - prev.end;
-    const after = next === undefined ? Number.POSITIVE_INFINITY : next.start - start;
-    if (prev !== undefined && (before <= after || next === undefined)) {
-      const behind = prev.phys + prev.end - prev.start;
-      return before <= wide || next === undefined ? behind + before : behind;
+    const length = end - start;
+    const wide = GAP_UNITS * length;
+    const prev = list[i - 1];
+    const next = delayed ? undefined : list.slice(i).find((e) => e.start >= end);
+    const atEnd = !delayed && next === undefined;
+    let behind = -1;
+    let behindGap = Number.POSITIVE_INFINITY;
+    if (prev !== undefined && prev.phys >= 0) {
+      const gap = start - prev.end;
+      behind = prev.phys + prev.end - prev.start;
+      if (atEnd) return behind + gap;
+      behindGap = gap <= wide ? gap : 2 * gap;
+      if (gap <= wide) behind += gap;
     }
-    if (next === undefined) return 0;
-    return Math.max(0, next.phys - (after <= wide ? after : end - start));
+    let before = -1;
+    let beforeGap = Number.POSITIVE_INFINITY;
+    if (next !== undefined && next.phys >= 0) {
+      const gap = next.start - start;
+      before = next.phys;
+      beforeGap = gap;
+      if (gap <= wide && before >= gap) before -= gap;
+      else if (before >= length) {
+        before -= length;
+        beforeGap += gap - length;
+      } else beforeGap += gap;
+    }
+    if (behind >= 0 && before >= 0) return behindGap <= beforeGap ? behind : before;
+    return Math.max(behind, before, 0);
   }
 
   /** @kernel fs/xfs/xfs_iops.c xfs_setattr_size (6.18) */
@@ -240,7 +291,7 @@ export class Xfs extends IomapFs {
     const { extents } = this.inode(mapping);
     const end = Math.ceil((offset + length) / block);
     for (const { start, end: stop, extent } of extents.parts(Math.floor(offset / block), end))
-      if (extent === undefined || extent.state === DELALLOC) this.place(extents, start, stop);
+      if (extent === undefined || extent.state === DELALLOC) this.place(extents, start, stop, extent !== undefined);
     const old = spaces.size[mapping] as number;
     return offset + length <= old || this.setSize(m, mapping, offset + length);
   }
@@ -258,8 +309,16 @@ export class Xfs extends IomapFs {
   }
 
   override fsync(m: Machine, mapping: MappingId): boolean {
-    this.inode(mapping).truncated = false;
-    return super.fsync(m, mapping);
+    const inode = this.inode(mapping);
+    inode.truncated = false;
+    if (!super.fsync(m, mapping)) return false;
+    if (this.pinned.has(inode.extents)) this.logForce();
+    return true;
+  }
+
+  override syncFs(_m: Machine): boolean {
+    this.logForce();
+    return true;
   }
 
   override writeFolio(m: Machine, wbc: WritebackControl, mapping: MappingId, folio: FolioId): void {
