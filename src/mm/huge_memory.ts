@@ -4,13 +4,17 @@
  *
  *   order 9, cut at page 100:  0:6 64:5 96:2 100:0 101:0 102:1 104:3 112:4 128:7 256:8
  *
- * The memory map is relabelled in place: pieces are heads where tails were. Nobody but the cache and the caller may hold the
- * folio, and its private data must be given up first: a folio with dirty blocks cannot be split.
+ * The memory map is relabelled in place: pieces are heads where tails were. Nobody but the cache, the page tables and the caller
+ * may hold the folio. What maps a file's folio is taken away, and faults again; what maps anonymous memory becomes migration
+ * entries for the time being. A file's private data must be given up first: a folio with dirty blocks cannot be split.
+ *
+ * @kernel mm/huge_memory.c __folio_split (6.18)
  */
 import { assert } from '../base/errors.ts';
 import { xaSplit } from '../base/xarray.ts';
+import { folioUnqueueDeferredSplit } from './deferred_split.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
-import type { FolioId } from './ids.ts';
+import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   clearCompoundPage,
@@ -19,21 +23,31 @@ import {
   folioIndex,
   folioMapping,
   folioMemcg,
+  folioNrPages,
   folioOrder,
   folioRefCount,
   folioSet,
   folioSetCount,
   folioSetIndex,
-  folioSetMapping,
   folioSetMemcg,
   folioTest,
+  folioTestAnon,
   initFolio,
   PAGE_WORDS,
   prepCompoundPage,
+  W_FLAGS_1,
+  W_MAPPING,
 } from './mm_types.ts';
-import { PG, PG_large_rmappable } from './page_flags.ts';
+import { PG, PG_large_rmappable, PG_swapcache } from './page_flags.ts';
 import { folioCancelDirty } from './page_writeback.ts';
+import { folioMapcount, folioMapped } from './rmap.ts';
+import { RMP_USE_SHARED_ZEROPAGE, removeMigrationPtes, tryToMigrate } from './rmap_migrate.ts';
+import { TTU_IGNORE_MLOCK, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
 import { folioPut, lruAddSplitFolio } from './swap.ts';
+import { swapCacheReplaceFolio } from './swap_state.ts';
+import { folioSwap } from './swap_table.ts';
+import { freeSwapCache } from './swapfile.ts';
+import { countMthpStat, MTHP, modMthpStat } from './thp.ts';
 import { V } from './vmstat.ts';
 
 /** Flags that every piece takes over. @kernel mm/huge_memory.c __split_folio_to_order (6.18) */
@@ -56,67 +70,116 @@ interface Piece {
   entry: number;
 }
 
+/** Is an anonymous folio in the swap cache? */
+const inSwapCache = (m: Machine, f: FolioId): boolean =>
+  (folioFlags(m.map, f) & (PG_swapcache | PG.PG_swapbacked)) === (PG_swapcache | PG.PG_swapbacked);
+
+/** References of the swap cache or of the file. */
+const extraPins = (m: Machine, f: FolioId): number =>
+  folioTestAnon(m.map, f) && !inSwapCache(m, f) ? 0 : folioNrPages(m.map, f);
+
+/** Does nobody refer to the folio but the caches, the page tables, and the caller so often? @kernel mm/huge_memory.c can_split_folio (6.18) */
+export const canSplitFolio = (m: Machine, f: FolioId, callerPins: number): boolean =>
+  folioMapcount(m, f) === folioRefCount(m.map, f) - extraPins(m, f) - callerPins;
+
 /**
- * Splits a locked folio with one caller's reference beside the cache's so that the page at `offset` (pages from its start)
- * lies in a folio of `newOrder`. False when it cannot be split; then nothing has changed. On success every piece is
- * unlocked but the first, which keeps the lock and the caller's reference; later pieces beyond the end of the file are gone.
+ * Splits a locked folio with one caller's reference so that the page at `offset` (pages from its start) lies in a folio of
+ * `newOrder`. False when it cannot be split; then nothing has changed. On success every piece is unlocked but the first, which
+ * keeps the lock and the caller's reference; pieces that nobody maps, or beyond the end of the file, are gone.
  * @kernel mm/huge_memory.c __folio_split (6.18)
  */
 export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset: number, uniform: boolean): boolean {
   const { map, spaces } = m;
   const order = folioOrder(map, folio);
+  const anon = folioTestAnon(map, folio);
   const mapping = folioMapping(map, folio);
   assert(folioTest(map, folio, PG.PG_locked), 'folioSplit: the folio is locked');
-  if (mapping === 0 || newOrder >= order || newOrder < (spaces.minOrder[mapping] as number)) return false;
-  if (folioTest(map, folio, PG.PG_writeback)) return false;
-  if (!filemapReleaseFolio(m, folio)) return fail(m);
-  // One reference a page, and the caller's.
-  if (folioRefCount(map, folio) !== (1 << order) + 1) return fail(m);
+  if (newOrder >= order || (!anon && mapping === 0) || folioTest(map, folio, PG.PG_writeback)) return false;
+  const swapcache = anon && inSwapCache(m, folio);
+  if (anon ? newOrder === 1 || (swapcache && (!uniform || newOrder > 0)) : newOrder < spaces.minOrder[mapping])
+    return false;
+  if (folio === m.thp.hugeZeroFolio && folio !== NO_FOLIO) return false;
+  // Memory that is mapped no longer has lost its anon_vma.
+  if (anon ? !folioMapped(m, folio) : !filemapReleaseFolio(m, folio)) return fail(m, order);
+  if (!canSplitFolio(m, folio, 1)) return fail(m, order);
+  const extra = extraPins(m, folio);
+  unmapFolio(m, folio, order, anon);
+  if (folioRefCount(map, folio) !== 1 + extra) {
+    if (anon) removeMigrationPtes(m, folio, folio, 0);
+    return fail(m, order);
+  }
+  folioUnqueueDeferredSplit(m, folio);
 
+  const shape = uniform ? cutEvenly(order, newOrder) : cutAround(order, newOrder, offset, anon);
   const index = folioIndex(map, folio);
-  const shape = uniform ? cutEvenly(order, newOrder) : cutAround(order, newOrder, offset);
   const pieces: Piece[] = shape.map(([at, o]) => ({ index: index + at, order: o, entry: folio + at }));
+  const entry = swapcache ? folioSwap(m, folio) : 0;
+  relabel(m, folio, order, pieces, anon);
+  if (anon) {
+    if (swapcache)
+      for (const p of pieces) swapCacheReplaceFolio(m, p.entry as FolioId, (entry + p.entry - folio) as SwapEntry);
+  } else xaSplit(m.pages, spaces.head, mapping, index, order, pieces);
+  if (folioTest(map, folio, PG.PG_lru))
+    for (const piece of pieces) if (piece.entry !== folio) lruAddSplitFolio(m, folio, piece.entry as FolioId);
+  // @kernel mm/huge_memory.c remap_page (6.18)
+  if (anon) for (const p of pieces) remap(m, p.entry as FolioId);
+  if (order === m.thp.pmdOrder) m.vmstat[V.thp_split_page]++;
+  countMthpStat(m, order, MTHP.split);
+  for (const piece of pieces) if (piece.entry !== folio) letGo(m, piece, mapping, anon);
+  return true;
+}
+
+const remap = (m: Machine, f: FolioId): void => removeMigrationPtes(m, f, f, RMP_USE_SHARED_ZEROPAGE);
+
+function fail(m: Machine, order: number): boolean {
+  if (order === m.thp.pmdOrder) m.vmstat[V.thp_split_page_failed]++;
+  countMthpStat(m, order, MTHP.split_failed);
+  return false;
+}
+
+/** @kernel mm/huge_memory.c unmap_folio (6.18) */
+function unmapFolio(m: Machine, folio: FolioId, order: number, anon: boolean): void {
+  if (!folioMapped(m, folio)) return;
+  const huge = order >= m.thp.pmdOrder ? TTU_SPLIT_HUGE_PMD : 0;
+  if (anon) tryToMigrate(m, folio, huge);
+  else tryToUnmap(m, folio, huge | TTU_IGNORE_MLOCK);
+}
+
+/** Makes heads where tails were. Each piece has the caches' references, and one more. @kernel mm/huge_memory.c __split_unmapped_folio (6.18) */
+function relabel(m: Machine, folio: FolioId, order: number, pieces: readonly Piece[], anon: boolean): void {
+  const { map } = m;
   const flags = folioFlags(map, folio);
   const memcg = folioMemcg(map, folio);
-  const onLru = (flags & PG.PG_lru) !== 0;
-
-  clearCompoundPage(map, folio as number as never, order);
+  const word = map[folio * PAGE_WORDS + W_MAPPING];
+  const cached = !anon || inSwapCache(m, folio);
+  if (anon) modMthpStat(m, order, MTHP.nr_anon, -1);
+  clearCompoundPage(map, folio as number as Pfn, order);
   for (const piece of pieces) {
     const f = piece.entry as FolioId;
     if (f !== folio) initFolio(map, f);
     if (piece.order > 0) {
-      prepCompoundPage(map, f as number as never, piece.order);
-      map[f * PAGE_WORDS + PAGE_WORDS] = (map[f * PAGE_WORDS + PAGE_WORDS] as number) | PG_large_rmappable;
+      prepCompoundPage(map, f as number as Pfn, piece.order);
+      map[f * PAGE_WORDS + W_FLAGS_1] |= PG_large_rmappable;
     }
     if (f !== folio) folioSet(map, f, flags & SPLIT_FLAGS);
-    folioSetMapping(map, f, mapping);
+    map[f * PAGE_WORDS + W_MAPPING] = word;
     folioSetIndex(map, f, piece.index);
     folioSetMemcg(map, f, memcg);
-    // The cache's references, and one more until the caller's is settled below.
-    folioSetCount(map, f, (1 << piece.order) + 1);
+    folioSetCount(map, f, (cached ? 1 << piece.order : 0) + 1);
+    if (anon) modMthpStat(m, piece.order, MTHP.nr_anon, 1);
   }
-  xaSplit(m.pages, spaces.head, mapping, index, order, pieces);
-  if (onLru) for (const piece of pieces) if (piece.entry !== folio) lruAddSplitFolio(m, folio, piece.entry as FolioId);
-  m.vmstat[V.thp_split_page] = (m.vmstat[V.thp_split_page] as number) + (order >= 9 ? 1 : 0);
-
-  const end = Math.ceil((spaces.size[mapping] as number) / m.config.pageSize);
-  const swapbacked = (flags & PG.PG_swapbacked) !== 0;
-  for (const piece of pieces) {
-    const f = piece.entry as FolioId;
-    if (f === folio) continue;
-    if (piece.index >= end && !swapbacked) {
-      folioCancelDirty(m, f);
-      filemapRemoveFolio(m, f, -1, 0);
-    }
-    folioClear(map, f, PG.PG_locked);
-    folioPut(m, f);
-  }
-  return true;
 }
 
-function fail(m: Machine): boolean {
-  m.vmstat[V.thp_split_page_failed] = (m.vmstat[V.thp_split_page_failed] as number) + 1;
-  return false;
+/** Unlocks a piece and drops the reference that the split had. */
+function letGo(m: Machine, piece: Piece, mapping: MappingId, anon: boolean): void {
+  const f = piece.entry as FolioId;
+  if (!anon && piece.index * m.config.pageSize >= m.spaces.size[mapping] && !folioTest(m.map, f, PG.PG_swapbacked)) {
+    folioCancelDirty(m, f);
+    filemapRemoveFolio(m, f, -1, 0);
+  }
+  folioClear(m.map, f, PG.PG_locked);
+  if (anon) freeSwapCache(m, f);
+  folioPut(m, f);
 }
 
 /** [offset, order] of the pieces, ascending. */
@@ -126,17 +189,17 @@ function cutEvenly(order: number, newOrder: number): [number, number][] {
   return pieces;
 }
 
-/** [offset, order] of the pieces that halving around `offset` leaves, ascending. */
-export function cutAround(order: number, newOrder: number, offset: number): [number, number][] {
+/** [offset, order] of the pieces that halving around `offset` leaves, ascending. Anonymous memory has no order 1: four pages instead. */
+export function cutAround(order: number, newOrder: number, offset: number, anon: boolean): [number, number][] {
   const before: [number, number][] = [];
   const after: [number, number][] = [];
   let start = 0;
+  let end = 1 << order;
   for (let o = order - 1; o >= newOrder; o--) {
-    const half = 1 << o;
-    if (offset >= start + half) {
-      before.push([start, o]);
-      start += half;
-    } else after.push([start + half, o]);
+    if (anon && o === 1) continue;
+    const size = 1 << o;
+    for (; start + size <= offset; start += size) before.push([start, o]);
+    for (; end - size > offset; end -= size) after.push([end - size, o]);
   }
   return [...before, [start, newOrder], ...after.reverse()];
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { cutAround } from '../../src/mm/huge_memory.ts';
 
-const picture = (index: number, order: number, page: number, newOrder: number): string =>
-  cutAround(order, newOrder, page - index)
+const picture = (index: number, order: number, page: number, newOrder: number, anon = false): string =>
+  cutAround(order, newOrder, page - index, anon)
     .map(([at, o]) => `${index + at}:${o}`)
     .join(' ');
 
@@ -20,12 +20,19 @@ describe('a folio halved towards one page', () => {
       expect(picture(index, order, page, newOrder)).toBe(want);
     });
 
+  it('has no order 1 in anonymous memory', () => {
+    expect(picture(0, 9, 300, 0, true)).toBe('0:8 256:5 288:3 296:2 300:0 301:0 302:0 303:0 304:4 320:6 384:7');
+    expect(picture(0, 9, 300, 3, true)).toBe('0:8 256:5 288:3 296:3 304:4 320:6 384:7');
+    expect(picture(0, 4, 5, 0)).toBe('0:2 4:0 5:0 6:1 8:3');
+    expect(picture(0, 4, 5, 0, true)).toBe('0:2 4:0 5:0 6:0 7:0 8:3');
+  });
+
   it('covers the folio, each piece aligned to its size', () => {
     for (let order = 1; order <= 9; order++)
       for (let page = 0; page < 2 ** order; page += order)
         for (let min = 0; min < order; min++) {
           let next = 0;
-          for (const [at, o] of cutAround(order, min, page)) {
+          for (const [at, o] of cutAround(order, min, page, false)) {
             expect(at).toBe(next);
             expect(at % 2 ** o).toBe(0);
             expect(o).toBeGreaterThanOrEqual(min);
