@@ -28,7 +28,7 @@ import {
 } from './event.ts';
 import { explainLine } from './ops_explain.ts';
 import { parseHeader } from './ops_header.ts';
-import { BYTES_MAX, F, HANDLES_MAX, IO_MAX, LINE_MAX, MAP_ALIGN, PAGE, SHAPE_STRIDE, SHAPES } from './ops_shape.ts';
+import { AT_MAX, BYTES_MAX, F, HANDLES_MAX, IO_MAX, LINE_MAX, PAGE, SHAPE_STRIDE, SHAPES } from './ops_shape.ts';
 
 const COMMA = 44;
 const NEWLINE = 10;
@@ -219,7 +219,7 @@ class OpsReader implements TraceSource {
           break;
         case F.AT:
           at = this.number();
-          if (at < 0 || at >= MAP_ALIGN || at % PAGE !== 0) throw this.bad(start);
+          if (at < 0 || at > AT_MAX || at % PAGE !== 0) throw this.bad(start);
           break;
         case F.ACCESS:
           c = b[this.pos]!;

@@ -2,13 +2,13 @@
 import { quoted } from './bytes.ts';
 import { FADVICE, MADVICE, OP, OPS, type OpName } from './event.ts';
 import {
+  AT_MAX,
   BYTES_MAX,
   F,
   FILES_MAX,
   type FieldKind,
   HANDLES_MAX,
   IO_MAX,
-  MAP_ALIGN,
   PAGE,
   SHAPE_STRIDE,
   SHAPES,
@@ -65,7 +65,7 @@ function explainField(kind: FieldKind, field: string, declared: (file: number) =
     case F.IO:
       return explainNumber('length', field, 0, IO_MAX);
     case F.AT:
-      return explainNumber('start', field, 0, MAP_ALIGN - PAGE) || explainMultiple('start', field);
+      return explainNumber('start', field, 0, AT_MAX) || explainMultiple('start', field);
     case F.ACCESS:
       return field === 'r' || field === 'w' ? '' : `access ${quoted(field)}, expected r or w`;
     case F.FADVICE:

@@ -15,6 +15,8 @@ export const LINE_MAX = 4096;
 export const PAGE = 4096;
 /** Mappings start at a multiple of this, plus `AT`. */
 export const MAP_ALIGN = 2 * 1024 * 1024;
+/** The largest `AT`: what the live tool reserves beyond a mapping's length. There it may touch the mapping above. */
+export const AT_MAX = 2 * MAP_ALIGN;
 
 /** Kinds of field. `AT` may be left out. */
 export const F = {

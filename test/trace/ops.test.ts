@@ -205,7 +205,7 @@ describe('bad scripts: one line that says where, what, and what was expected', (
     ['mmap,1,-,100,4096,r,shared', 'offset "100", expected a multiple of 4096'],
     ['mmap,1,-,0,4096,q,shared', 'protection "q", expected letters of r w x'],
     ['mmap,1,-,0,4096,r,both', 'sharing "both", expected one of shared private'],
-    ['mmap,1,-,0,4096,r,shared,2097152', 'start "2097152" is too large, expected 0 to 2093056'],
+    ['mmap,1,-,0,4096,r,shared,4198400', 'start "4198400" is too large, expected 0 to 4194304'],
     ['touch,1,0,4096,x', 'access "x", expected r or w'],
     ['#fs,xfs', '"#fs,xfs" after the first operation, expected # lines at the head'],
     ['\u0000\u0000', '"\\x00\\x00" is no operation, expected a line such as read,1,4096'],
