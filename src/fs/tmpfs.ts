@@ -25,6 +25,7 @@ import { filemapMapPages } from '../mm/filemap_map_pages.ts';
 import { __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE } from '../mm/gfp.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
+import { inodeInit, openFile } from '../mm/mm_init.ts';
 import { folioIndex, folioNextIndex, folioNrPages, folioRefAdd, folioSet, folioTest } from '../mm/mm_types.ts';
 import { folioAlloc } from '../mm/page_alloc.ts';
 import { PG } from '../mm/page_flags.ts';
@@ -43,6 +44,15 @@ import { VM_HUGEPAGE, VM_NOHUGEPAGE } from '../mm/vma.ts';
 import { V } from '../mm/vmstat.ts';
 
 export type ShmemHuge = 'never' | 'always' | 'within_size' | 'advise';
+
+/** A file for shared anonymous memory of so many bytes, with nothing in it. @kernel mm/shmem.c shmem_zero_setup (6.18) */
+export function shmemZeroSetup(m: Machine, ops: Tmpfs, size: number): FileId {
+  const blkbits = Math.log2(m.config.pageSize);
+  const maxOrder = m.maxPagecacheOrder;
+  const mapping = inodeInit(m, { ops, size: 0, minOrder: 0, maxOrder, blkbits, raPages: 0, ioPages: 0 });
+  m.spaces.size[mapping] = Math.ceil(size * m.pagesPerByte) * m.config.pageSize;
+  return openFile(m, mapping, 0);
+}
 
 export class Tmpfs implements AddressSpaceOperations {
   readonly name = 'tmpfs';

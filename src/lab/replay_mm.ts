@@ -4,7 +4,8 @@
  * device lets time pass.
  */
 import { QuireError } from '../base/errors.ts';
-import type { FileId, MmId } from '../mm/ids.ts';
+import { shmemZeroSetup, Tmpfs } from '../fs/tmpfs.ts';
+import { type FileId, type MappingId, type MmId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { madvise } from '../mm/madvise.ts';
 import { handleMmFault } from '../mm/memory.ts';
@@ -13,6 +14,7 @@ import { mmAlloc } from '../mm/mm_struct.ts';
 import { doMmap, doMunmap, dupMm, getUnmappedArea, mmput } from '../mm/mmap.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { accessPage } from '../mm/pgtable.ts';
+import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
 import {
   VM_EXEC,
@@ -31,6 +33,8 @@ import type { Device } from './device.ts';
 /** A fault takes the processor about this long, a load or store in a page this. */
 const FAULT_NS = 500;
 const TOUCH_NS = 20;
+/** From the end of an I/O until who waited for it runs again. What was asked for together ends within that time. */
+const WAKE_NS = 10_000;
 /** Where the recorder puts mappings: this boundary, plus what the script says. */
 const BOUNDARY = 2 ** 21;
 /** What the recorder reserves beyond a mapping's length to find such a place. */
@@ -57,6 +61,9 @@ export class ReplayMm {
   signals = 0;
   outOfMemory = 0;
   private readonly device: Device;
+  /** Files behind shared anonymous memory, and where they are. */
+  private readonly anonymous: FileId[] = [];
+  private mount: Tmpfs | null = null;
 
   constructor(m: Machine, device: Device) {
     this.m = m;
@@ -84,7 +91,10 @@ export class ReplayMm {
       if (!writable) flags &= ~(VM_MAYWRITE | VM_SHARED);
     }
     const addr = Math.ceil(base / BOUNDARY) * BOUNDARY + at;
-    this.check(doMmap(m, mm, { addr, length, flags, file, pgoff: offset / size }), 'mmap');
+    // Shared memory of no file is a file of the kernel's own mount of tmpfs, as long as somebody maps it.
+    const backing = file === 0 && (arg & SHARED) !== 0 ? this.shmem(length) : file;
+    this.check(doMmap(m, mm, { addr, length, flags, file: backing, pgoff: offset / size }), 'mmap');
+    if (backing !== file) (m.files.count[backing] as number)--;
     this.maps.set(id, { addr, length });
   }
 
@@ -95,8 +105,22 @@ export class ReplayMm {
     return map.addr + offset;
   }
 
+  private shmem(length: number): FileId {
+    this.mount ??= new Tmpfs('never', true);
+    const file = shmemZeroSetup(this.m, this.mount, length);
+    this.anonymous.push(file);
+    return file;
+  }
+
   munmap(id: number, offset: number, length: number): void {
-    this.check(doMunmap(this.m, this.mm, this.at(id, offset), length), 'munmap');
+    const { m, anonymous } = this;
+    this.check(doMunmap(m, this.mm, this.at(id, offset), length), 'munmap');
+    for (let i = anonymous.length - 1; i >= 0; i--) {
+      const file = anonymous[i] as FileId;
+      if (m.files.count[file] !== 0) continue;
+      truncateInodePagesRange(m, m.files.mapping[file] as MappingId, 0, Number.POSITIVE_INFINITY);
+      anonymous.splice(i, 1);
+    }
   }
 
   mprotect(id: number, offset: number, length: number, arg: number): void {
@@ -113,9 +137,7 @@ export class ReplayMm {
 
   madvise(id: number, offset: number, length: number, advice: string): void {
     const start = this.at(id, offset);
-    let result = madvise(this.m, this.mm, start, length, advice as never);
-    while (result > 0 && this.device.waitFor(this.m.wait))
-      result = madvise(this.m, this.mm, start, length, advice as never);
+    while (madvise(this.m, this.mm, start, length, advice as never) > 0) this.sleep();
   }
 
   /** A child that exits at once. */
@@ -138,20 +160,19 @@ export class ReplayMm {
   }
 
   /** Exceptions, until the access goes through; false: a signal ended it. @kernel arch/x86/mm/fault.c do_user_addr_fault (6.18) */
-  private fault(addr: number, write: boolean): boolean {
-    const { m, device } = this;
+  private fault(addr: number, write: boolean, populating = false): boolean {
+    const { m } = this;
     do {
       m.now += FAULT_NS;
       m.vmf.tried = false;
       for (let first = true; ; first = false) {
         const vma = vmaLookup(m, this.mm, addr);
         if (vma === 0) return this.signal();
-        m.wait = 0 as never;
         const result = handleMmFault(m, this.mm, vma, addr, write);
         if ((result & VM_FAULT_RETRY) !== 0) {
-          if ((result & VM_FAULT_MAJOR) !== 0 || !first) m.vmf.tried = true;
-          if (m.wait !== 0 && !device.waitFor(m.wait))
-            throw new QuireError('EIO', 'a fault waits for a folio that nothing frees');
+          // mlock begins anew after each wait. @kernel mm/gup.c __mm_populate (6.18)
+          m.vmf.tried = !populating && ((result & VM_FAULT_MAJOR) !== 0 || !first);
+          this.sleep();
           continue;
         }
         if ((result & VM_FAULT_ERROR) === 0) break;
@@ -160,6 +181,16 @@ export class ReplayMm {
       }
     } while (!accessPage(m, this.mm, addr, write));
     return true;
+  }
+
+  /** Sleeps until the folio Machine.wait (0: none) is free; what has ended by then is answered. */
+  private sleep(): void {
+    const { m, device } = this;
+    if (m.wait !== NO_FOLIO) {
+      if (!device.waitFor(m.wait)) throw new QuireError('EIO', 'the program waits for a folio that nothing frees');
+      m.now += WAKE_NS;
+    }
+    device.poll();
   }
 
   private signal(): false {
@@ -175,7 +206,7 @@ export class ReplayMm {
       const vma = vmaLookup(m, this.mm, addr);
       if (vma === 0) return;
       const write = ((m.vmas.flags[vma] as number) & (VM_WRITE | VM_SHARED)) === VM_WRITE;
-      if (!accessPage(m, this.mm, addr, write) && !this.fault(addr, write)) return;
+      if (!accessPage(m, this.mm, addr, write) && !this.fault(addr, write, true)) return;
     }
   }
 }

@@ -2,10 +2,11 @@
 import { AS_SWAPBACKED } from './address_space.ts';
 import { genericFadvise } from './fadvise.ts';
 import { opsOf } from './filemap.ts';
-import type { FileId, MappingId, VmaId } from './ids.ts';
+import { type FileId, type MappingId, NO_FOLIO, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { linearPageIndex, VM_LOCKED, VM_MAYWRITE, VM_SHARED } from './vma.ts';
 
+const ENOMEM = 12;
 const EACCES = 13;
 const EINVAL = 22;
 
@@ -18,8 +19,7 @@ export function madviseWillneed(m: Machine, vma: VmaId, start: number, end: numb
 }
 
 /**
- * MADV_REMOVE: punches a hole in the file of a shared mapping. 0; 1: again after Machine.wait (0: there was no memory); an error
- * below zero. @kernel mm/madvise.c madvise_remove (6.18)
+ * MADV_REMOVE: punches a hole in the file of a shared mapping. 0; 1: again after Machine.wait; an error below zero. @kernel mm/madvise.c madvise_remove (6.18)
  */
 export function madviseRemove(m: Machine, vma: VmaId, start: number, end: number): number {
   const { vmas } = m;
@@ -27,5 +27,7 @@ export function madviseRemove(m: Machine, vma: VmaId, start: number, end: number
   const mapping = vmas.mapping[vma] as MappingId;
   if ((flags & VM_LOCKED) !== 0 || mapping === 0) return -EINVAL;
   if ((flags & (VM_SHARED | VM_MAYWRITE)) !== (VM_SHARED | VM_MAYWRITE)) return -EACCES;
-  return opsOf(m, mapping).punchHole(m, mapping, offsetOf(m, vma, start), end - start) ? 0 : 1;
+  m.wait = NO_FOLIO;
+  if (opsOf(m, mapping).punchHole(m, mapping, offsetOf(m, vma, start), end - start)) return 0;
+  return m.wait === NO_FOLIO ? -ENOMEM : 1;
 }
