@@ -161,7 +161,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
       added_pages: settings.fs === 'tmpfs' ? 0 : r.addedPages,
       added_by_order: settings.fs === 'tmpfs' ? {} : orders,
       deleted_pages: r.deletedPages,
-      minor_faults: r.memory === null ? 0 : (m.mms.minFlt[r.memory.mm] as number),
+      minor_faults: r.memory === null ? 0 : (m.mms.minFlt[r.memory.mm] as number) + Math.round(r.memory.ownFaults),
       major_faults: r.memory === null ? 0 : (m.mms.majFlt[r.memory.mm] as number),
     },
     folios,
