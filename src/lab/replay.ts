@@ -76,6 +76,8 @@ export class Replay implements Tracer {
   sampler: Sampler | null = null;
 
   private readonly source: TraceSource;
+  /** Mappings from this one on are not the recording's files: shared memory. */
+  private readonly ownSpaces: number;
   /** By handle: the open file, its mapping, and OPEN_* bits. */
   private readonly handleFile = new Int32Array(HANDLES);
   private readonly handleFlags = new Int32Array(HANDLES);
@@ -113,6 +115,7 @@ export class Replay implements Tracer {
       thp: true,
     });
     for (const file of source.files) this.mappings.set(file.id, this.inode(file.size, orders));
+    this.ownSpaces = this.m.nrSpaces;
     this.m.tracer = this;
     if (s.memcg > 0) {
       const group = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
@@ -453,12 +456,14 @@ export class Replay implements Tracer {
   // The page cache's tracepoints.
 
   addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
+    if (mapping >= this.ownSpaces) return;
     this.addedFolios++;
     this.addedPages += 1 << order;
     this.addedByOrder[order] = (this.addedByOrder[order] as number) + 1;
     if (this.listener !== null) this.listener.addToPageCache?.(mapping, index, order, folio);
   }
   deleteFromPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
+    if (mapping >= this.ownSpaces) return;
     this.deletedPages += 1 << order;
     if (this.listener !== null) this.listener.deleteFromPageCache?.(mapping, index, order, folio);
   }
