@@ -3,17 +3,18 @@
  *
  *   isolated from its list (+1 reference) ─► new folio ─► slot in the cache, flags, private data, group ─► new folio on the LRU
  *
- * It moves only if nobody but the cache, its private data and the isolation refers to it, and if it is neither locked nor
- * under write-back. Where the kernel would wait for that, the folio counts as failed. A folio for which there is no target of
- * its size is split, and its pieces move.
+ * It moves only if nobody but the caches, page tables, its private data and the isolation refers to it, and if it is neither
+ * locked nor under write-back. Where the kernel would wait for that, the folio counts as failed. What maps it waits meanwhile
+ * (migration entries) and maps the new one then. A folio for which there is no target of its size is split, and its pieces move;
+ * so is one that is mapped in part.
  *
  * @kernel mm/migrate.c migrate_pages (6.18)
  */
 
+import { folioTestDeferred, folioTestPartiallyMapped, folioUnqueueDeferredSplit } from './deferred_split.ts';
 import { pageCacheReplaceFolio } from './filemap.ts';
 import { folioSplit } from './huge_memory.ts';
-import type { MappingId } from './ids.ts';
-import { type FolioId, NO_FOLIO } from './ids.ts';
+import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   folioClear,
@@ -27,15 +28,23 @@ import {
   folioSet,
   folioSetMemcg,
   folioTest,
+  folioTestAnon,
   listNext,
   listSetNext,
   PAGE_WORDS,
+  W_INDEX,
   W_MAPPING,
   W_PRIVATE,
 } from './mm_types.ts';
-import { PG, PG_readahead } from './page_flags.ts';
-import { folioAddLru, folioPut } from './swap.ts';
+import { PG, PG_readahead, PG_swapcache } from './page_flags.ts';
+import { folioMapcount, folioMapped } from './rmap.ts';
+import { removeMigrationPtes, tryToMigrate } from './rmap_migrate.ts';
+import { folioAddLru, folioPut, lruAddDrain } from './swap.ts';
+import { swapCacheReplaceFolio } from './swap_state.ts';
+import { folioSwap } from './swap_table.ts';
+import { MTHP, modMthpStat } from './thp.ts';
 import { V } from './vmstat.ts';
+import { copyPageWritten } from './written.ts';
 
 /** @kernel include/linux/migrate_mode.h enum migrate_mode (6.18) */
 export const MIGRATE_ASYNC = 0;
@@ -94,25 +103,60 @@ const MIGRATE_FLAGS =
   PG.PG_swapbacked |
   PG_readahead;
 
-/** May the folio move now? The isolation holds one reference. @kernel mm/migrate.c folio_expected_ref_count (6.18) */
+/** Is an anonymous folio in the swap cache? */
+const inSwapCache = (flags: number): boolean =>
+  (flags & (PG_swapcache | PG.PG_swapbacked)) === (PG_swapcache | PG.PG_swapbacked);
+
+/** May the folio move now? The isolation holds one reference. @kernel include/linux/mm.h folio_expected_ref_count (6.18) */
 function mayMove(m: Machine, src: FolioId): boolean {
   const { map } = m;
   const flags = folioFlags(map, src);
   if ((flags & (PG.PG_locked | PG.PG_writeback)) !== 0) return false;
-  if (folioMapping(map, src) === 0 || (map[src * PAGE_WORDS + W_MAPPING] & 3) !== 0) return false;
-  const expected = folioNrPages(map, src) + ((flags & PG.PG_private) !== 0 ? 1 : 0) + 1;
+  const anon = folioTestAnon(map, src);
+  if (!anon && folioMapping(map, src) === 0) return false;
+  const cached = !anon || inSwapCache(flags) ? folioNrPages(map, src) : 0;
+  const expected = cached + folioMapcount(m, src) + (!anon && (flags & PG.PG_private) !== 0 ? 1 : 0) + 1;
   return folioRefCount(map, src) === expected;
 }
 
-/**
- * Moves a cached folio that nobody else uses to `dst`, a new folio of its order with one reference, and frees it.
- * @kernel mm/migrate.c filemap_migrate_folio (6.18)
- */
-function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): void {
+/** An anonymous folio's place: its address, and its slots of swap. @kernel mm/migrate.c __folio_migrate_mapping (6.18) */
+function migrateAnonMapping(m: Machine, src: FolioId, dst: FolioId): void {
   const { map } = m;
+  const order = folioOrder(map, src);
+  if (order > 0) {
+    folioUnqueueDeferredSplit(m, src);
+    modMthpStat(m, order, MTHP.nr_anon, 1);
+  }
+  map[dst * PAGE_WORDS + W_INDEX] = map[src * PAGE_WORDS + W_INDEX];
+  map[dst * PAGE_WORDS + W_MAPPING] = map[src * PAGE_WORDS + W_MAPPING];
+  for (let i = 0; i < 1 << order; i++) copyPageWritten(m, dst + i, (src + i) as Pfn);
+  if (!inSwapCache(folioFlags(map, src))) return;
+  swapCacheReplaceFolio(m, dst, folioSwap(m, src));
+  folioRefAdd(map, dst, 1 << order);
+  folioRefAdd(map, src, -(1 << order));
+  map[src * PAGE_WORDS + W_PRIVATE] = 0;
+}
+
+/**
+ * Moves a folio that nobody else uses to `dst`, a new folio of its order with one reference, and frees it. False: it may be
+ * pinned, and stays. @kernel mm/migrate.c migrate_folio_move (6.18)
+ */
+function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): boolean {
+  const { map } = m;
+  const anon = folioTestAnon(map, src);
+  const mapped = folioMapped(m, src);
+  const locked = folioTest(map, src, PG.PG_mlocked);
+  if (mapped) {
+    tryToMigrate(m, src, 0);
+    if (folioMapped(m, src)) {
+      removeMigrationPtes(m, src, src, 0);
+      return false;
+    }
+  }
   const flags = folioFlags(map, src);
-  pageCacheReplaceFolio(m, src, dst);
-  if ((flags & PG.PG_private) !== 0) {
+  if (anon) migrateAnonMapping(m, src, dst);
+  else pageCacheReplaceFolio(m, src, dst);
+  if (!anon && (flags & PG.PG_private) !== 0) {
     map[dst * PAGE_WORDS + W_PRIVATE] = map[src * PAGE_WORDS + W_PRIVATE];
     map[src * PAGE_WORDS + W_PRIVATE] = 0;
     folioClear(map, src, PG.PG_private);
@@ -120,13 +164,16 @@ function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): void {
     folioSet(map, dst, PG.PG_private);
     folioRefAdd(map, dst, 1);
   }
-  folioSet(map, dst, flags & MIGRATE_FLAGS);
+  folioSet(map, dst, flags & (anon ? MIGRATE_FLAGS & ~(PG.PG_owner_priv_1 | PG.PG_owner_2) : MIGRATE_FLAGS));
   folioClear(map, src, MIGRATE_FLAGS);
   folioSetMemcg(map, dst, folioMemcg(map, src));
   folioSetMemcg(map, src, 0);
   folioAddLru(m, dst);
+  if (locked) lruAddDrain(m);
+  if (mapped) removeMigrationPtes(m, src, dst, 0);
   folioPut(m, dst);
   folioPut(m, src);
+  return true;
 }
 
 /**
@@ -136,9 +183,8 @@ function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): void {
 function trySplitFolio(m: Machine, src: FolioId, list: IsolatedFolios): boolean {
   const { map, spaces } = m;
   if (!mayMove(m, src)) return false;
-  const mapping: MappingId = folioMapping(map, src);
   const order = folioOrder(map, src);
-  const small = spaces.minOrder[mapping];
+  const small = folioTestAnon(map, src) ? 0 : spaces.minOrder[folioMapping(map, src)];
   if (small >= order) return false;
   folioSet(map, src, PG.PG_locked);
   const done = folioSplit(m, src, small, 0, true);
@@ -146,7 +192,7 @@ function trySplitFolio(m: Machine, src: FolioId, list: IsolatedFolios): boolean 
   if (!done) return false;
   for (let f = src as number; f < src + (1 << order); f += 1 << small) {
     if (f !== src) {
-      // Pieces past the end of the file are free by now.
+      // Pieces that nobody maps, or past the end of the file, are free by now.
       if (folioRefCount(map, f as FolioId) === 0) continue;
       folioRefAdd(map, f as FolioId, 1);
     }
@@ -180,17 +226,28 @@ export function migratePages<D>(m: Machine, list: IsolatedFolios, target: Migrat
       vmstat[V.pgmigrate_success] += nr;
       continue;
     }
+    const huge = nr === 1 << m.thp.pmdOrder ? 1 : 0;
+    if (nr > 2 && folioTestDeferred(m, src) && folioTestPartiallyMapped(m, src) && trySplitFolio(m, src, from)) {
+      nrFailed++;
+      vmstat[V.thp_migration_fail] += huge;
+      vmstat[V.thp_migration_split] += huge;
+      continue;
+    }
     const dst = target.getNewFolio(m, data, folioOrder(map, src));
     if (dst === NO_FOLIO) {
-      if (nr > 1 && trySplitFolio(m, src, from)) continue;
+      if (nr > 1 && trySplitFolio(m, src, from)) {
+        vmstat[V.thp_migration_split] += huge;
+        continue;
+      }
       result = ENOMEM;
-    } else if (mayMove(m, src)) {
-      moveToNewFolio(m, src, dst);
+    } else if (mayMove(m, src) && moveToNewFolio(m, src, dst)) {
       vmstat[V.pgmigrate_success] += nr;
+      vmstat[V.thp_migration_success] += huge;
       continue;
     } else target.putNewFolio(m, data, dst);
     nrFailed++;
     vmstat[V.pgmigrate_fail] += nr;
+    vmstat[V.thp_migration_fail] += huge;
     isolatedAddTail(m, failed, src);
     if (result !== 0) break;
   }
@@ -200,12 +257,12 @@ export function migratePages<D>(m: Machine, list: IsolatedFolios, target: Migrat
   return result !== 0 ? result : nrFailed;
 }
 
-/** Is the folio on an LRU list, and used by its file alone, so that isolating it is worth the while? The scanner's tests. @kernel mm/compaction.c isolate_migratepages_block (6.18) */
+/** Is the folio used by caches and page tables alone, so that isolating it is worth the while? The scanner's tests. @kernel mm/compaction.c isolate_migratepages_block (6.18) */
 export function mayIsolate(m: Machine, f: FolioId, mayEnterFs: boolean, async: boolean): boolean {
   const { map } = m;
-  const mapping = folioMapping(map, f);
-  if (mapping === 0 && folioRefCount(map, f) > 0) return false;
-  if (!mayEnterFs && mapping !== 0) return false;
+  const mapping = folioMapping(map, f) !== 0 || (folioTestAnon(map, f) && inSwapCache(folioFlags(map, f)));
+  if (!mapping && folioRefCount(map, f) > folioMapcount(m, f)) return false;
+  if (!mayEnterFs && mapping) return false;
   if (async && folioTest(map, f, PG.PG_writeback)) return false;
   const dirty = async && folioTest(map, f, PG.PG_dirty);
   return !((dirty || folioTest(map, f, PG.PG_unevictable)) && folioTest(map, f, PG.PG_locked));
