@@ -457,7 +457,8 @@ export function folioMarkLazyfree(m: Machine, f: FolioId): void {
 /** Write-back of a folio that reclaim waits for has ended: it is next. @kernel mm/swap.c folio_rotate_reclaimable (6.18) */
 export function folioRotateReclaimable(m: Machine, f: FolioId): void {
   const flags = m.map[f * PAGE_WORDS];
-  if ((flags & (PG_locked | PG_dirty | PG_unevictable)) === 0) batchAdd(m, BATCH_MOVE_TAIL, f);
+  if ((flags & PG_lru) !== 0 && (flags & (PG_locked | PG_dirty | PG_unevictable)) === 0)
+    batchAdd(m, BATCH_MOVE_TAIL, f);
 }
 
 /** Drops one reference. @kernel include/linux/mm.h folio_put (6.18) */
