@@ -33,8 +33,8 @@ import type { Device } from './device.ts';
 /** A fault takes the processor about this long, a load or store in a page this. */
 const FAULT_NS = 500;
 const TOUCH_NS = 20;
-/** From the end of an I/O until who waited for it runs again. What was asked for together ends within that time. */
-const WAKE_NS = 10_000;
+/** From the end of an I/O until who waited for it runs again. Disks end requests in groups: what was asked for a little later has ended by then, too. */
+const WAKE_NS = 40_000;
 /** Where the recorder puts mappings: this boundary, plus what the script says. */
 const BOUNDARY = 2 ** 21;
 /** What the recorder reserves beyond a mapping's length to find such a place. */
