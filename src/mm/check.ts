@@ -20,6 +20,7 @@ import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaGetMark } from '../base/xarray_mark
 import { AS_SWAPBACKED } from './address_space.ts';
 import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { checkMms } from './mm_check.ts';
 import {
   folioFlags,
   folioIndex,
@@ -35,8 +36,10 @@ import {
 import { checkZones } from './page_alloc_check.ts';
 import { decodeFlags, PG } from './page_flags.ts';
 import { folioMapcount } from './rmap.ts';
+import { checkAnonVmas, checkDeferred, checkRmap } from './rmap_check.ts';
 import { checkLru } from './swap_check.ts';
 import { checkSwap } from './swap_table_check.ts';
+import { checkThp } from './thp.ts';
 import { V } from './vmstat.ts';
 
 /** All invariants. `idle`: nothing is in flight, so that nothing may be locked or under write-back. */
@@ -45,6 +48,11 @@ export function checkMachine(m: Machine, idle: boolean): void {
   checkFilemap(m, idle);
   checkLru(m);
   checkSwap(m);
+  checkAnonVmas(m);
+  checkRmap(m, batched(m));
+  checkDeferred(m);
+  checkMms(m);
+  checkThp(m);
   checkZones(m);
 }
 
@@ -105,6 +113,7 @@ function batched(m: Machine): Map<number, number> {
       held.set(f, (held.get(f) ?? 0) + 1);
     }
   });
+  for (let i = 0; i < m.mlock.count; i++) held.set(m.mlock.folios[i], (held.get(m.mlock.folios[i]) ?? 0) + 1);
   return held;
 }
 

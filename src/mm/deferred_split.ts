@@ -3,6 +3,11 @@
  * pages are mapped no longer, or because they may hold little but zeros. One queue a memory group; it is linked through the third
  * page's descriptor.
  *
+ * Invariants (checkDeferred):
+ *   D1  a queue's links lead from its head to its tail through as many folios as counted, all of its group, of order 2 and more;
+ *   D2  a folio that says it is queued is on its group's queue;
+ *   D3  folios mapped in part are as many as nr_anon_partially_mapped says, by order.
+ *
  * @kernel mm/huge_memory.c deferred_split_folio (6.18)
  */
 import { type FolioId, NO_FOLIO } from './ids.ts';

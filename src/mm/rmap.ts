@@ -20,7 +20,9 @@
  *   R2  a slot's count is at most its address space's mappings of the folio; without "mapped shared", one address space has all;
  *   R3  an exclusive page is mapped at most once, PMD mappings counted;
  *   R4  a mapped anonymous folio names an anon_vma from which each area that maps it is reached;
- *   R5  nr_anon_pages, nr_mapped, nr_anon_transparent_hugepages and nr_anon are the sums over all folios.
+ *   R5  nr_anon_pages, nr_mapped, nr_anon_transparent_hugepages, nr_mlock and nr_anon are the sums over all folios;
+ *   R6  an anonymous folio has one reference for each mapping, one for each page in the swap cache, and one for each batch it waits
+ *       in; more only while it is pinned.
  *
  * @kernel include/linux/mm_types.h struct folio (6.18)
  */
