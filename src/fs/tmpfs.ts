@@ -9,7 +9,7 @@
  * @kernel mm/shmem.c shmem_get_folio_gfp (6.18)
  */
 import type { AddressSpaceOperations } from '../mm/address_space.ts';
-import { AS_SWAPBACKED } from '../mm/address_space.ts';
+import { AS_SWAPBACKED, AS_UNNAMED } from '../mm/address_space.ts';
 import {
   ctz,
   EEXIST,
@@ -51,6 +51,7 @@ export function shmemZeroSetup(m: Machine, ops: Tmpfs, size: number): FileId {
   const maxOrder = m.maxPagecacheOrder;
   const mapping = inodeInit(m, { ops, size: 0, minOrder: 0, maxOrder, blkbits, raPages: 0, ioPages: 0 });
   m.spaces.size[mapping] = Math.ceil(size * m.pagesPerByte) * m.config.pageSize;
+  m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_UNNAMED;
   return openFile(m, mapping, 0);
 }
 

@@ -11,7 +11,7 @@ import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { type Kiocb, kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
 import { filemapReadRandom, type ReadRun, readRun } from '../mm/filemap_random.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
-import type { Machine, Tracer } from '../mm/machine.ts';
+import { type Machine, PAGES_DELETED } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
 import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
@@ -51,7 +51,7 @@ export interface Sampler {
 const TASK_PAGES = 4;
 
 /** A replay under way: the machine, its files, and how far it is. */
-export class Replay implements Tracer {
+export class Replay {
   readonly m: Machine;
   readonly device: Device;
   readonly settings: Resolved;
@@ -62,22 +62,14 @@ export class Replay implements Tracer {
   /** Operations done, and those that the model does not know, by name. */
   ops = 0;
   readonly skipped: Record<string, number> = {};
-  addedFolios = 0;
-  addedPages = 0;
-  deletedPages = 0;
-  readonly addedByOrder = new Float64Array(16);
   /** Bytes that the program read and wrote. */
   readBytes = 0;
   writtenBytes = 0;
   /** Operations that failed for want of memory. */
   outOfMemory = 0;
-  /** Hears what happens to the page cache after the counters here have. */
-  listener: Partial<Tracer> | null = null;
   sampler: Sampler | null = null;
 
   private readonly source: TraceSource;
-  /** Mappings from this one on are not the recording's files: shared memory. */
-  private readonly ownSpaces: number;
   /** By handle: the open file, its mapping, and OPEN_* bits. */
   private readonly handleFile = new Int32Array(HANDLES);
   private readonly handleFlags = new Int32Array(HANDLES);
@@ -115,8 +107,6 @@ export class Replay implements Tracer {
       thp: true,
     });
     for (const file of source.files) this.mappings.set(file.id, this.inode(file.size, orders));
-    this.ownSpaces = this.m.nrSpaces;
-    this.m.tracer = this;
     if (s.memcg > 0) {
       const group = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
       this.m.currentMemcg = group;
@@ -136,6 +126,20 @@ export class Replay implements Tracer {
       raPages: tmpfs ? 0 : Math.floor(s.readahead / s.pageSize),
       ioPages: tmpfs ? 0 : Math.floor(s.ioSize / s.pageSize),
     });
+  }
+
+  /** Folios added to the page cache so far, by order. */
+  get addedByOrder(): Float64Array {
+    return this.m.cached.subarray(0, PAGES_DELETED);
+  }
+  get addedFolios(): number {
+    return this.addedByOrder.reduce((sum, n) => sum + n, 0);
+  }
+  get addedPages(): number {
+    return this.addedByOrder.reduce((sum, n, order) => sum + n * 2 ** order, 0);
+  }
+  get deletedPages(): number {
+    return this.m.cached[PAGES_DELETED] as number;
   }
 
   /** Replays all that is left. */
@@ -451,35 +455,5 @@ export class Replay implements Tracer {
         program.fork();
         return;
     }
-  }
-
-  // The page cache's tracepoints.
-
-  addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
-    if (mapping >= this.ownSpaces) return;
-    this.addedFolios++;
-    this.addedPages += 1 << order;
-    this.addedByOrder[order] = (this.addedByOrder[order] as number) + 1;
-    if (this.listener !== null) this.listener.addToPageCache?.(mapping, index, order, folio);
-  }
-  deleteFromPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void {
-    if (mapping >= this.ownSpaces) return;
-    this.deletedPages += 1 << order;
-    if (this.listener !== null) this.listener.deleteFromPageCache?.(mapping, index, order, folio);
-  }
-  syncRa(mapping: MappingId, index: number, req: number): void {
-    if (this.listener !== null) this.listener.syncRa?.(mapping, index, req);
-  }
-  asyncRa(mapping: MappingId, index: number, req: number): void {
-    if (this.listener !== null) this.listener.asyncRa?.(mapping, index, req);
-  }
-  raOrder(mapping: MappingId, index: number, order: number, size: number, asyncSize: number): void {
-    if (this.listener !== null) this.listener.raOrder?.(mapping, index, order, size, asyncSize);
-  }
-  raUnbounded(mapping: MappingId, index: number, nr: number, lookahead: number): void {
-    if (this.listener !== null) this.listener.raUnbounded?.(mapping, index, nr, lookahead);
-  }
-  filemapFault(mapping: MappingId, index: number): void {
-    if (this.listener !== null) this.listener.filemapFault?.(mapping, index);
   }
 }

@@ -31,6 +31,8 @@ export type AddressSpaces = Table<typeof addressSpaceLayout>;
 export const AS_STABLE_WRITES = 1 << 7;
 /** Memory that lives in the cache alone (tmpfs): no write-back, anonymous LRU lists. */
 export const AS_SWAPBACKED = 1 << 8;
+/** No file by name: shared anonymous memory. What it caches is not counted among the files'. */
+export const AS_UNNAMED = 1 << 9;
 
 /** @kernel include/linux/fs.h struct file_ra_state (6.18) */
 export const fileLayout = {

@@ -10,10 +10,10 @@ import { assert } from '../base/errors.ts';
 import { xaConflict, xaErase, xaLoad, xaReplace, xaStore } from '../base/xarray.ts';
 import { XA_MARK_DIRTY, XA_MARK_TOWRITE, XA_MARK_WRITEBACK, xaClearMark, xaSetMark } from '../base/xarray_mark.ts';
 import { toValue, valueEntry } from '../base/xarray_node.ts';
-import { AS_STABLE_WRITES, AS_SWAPBACKED } from './address_space.ts';
+import { AS_STABLE_WRITES, AS_SWAPBACKED, AS_UNNAMED } from './address_space.ts';
 import { __GFP_FS, __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE, GFP_HIGHUSER_MOVABLE } from './gfp.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, PAGES_DELETED } from './machine.ts';
 import { memCgroupCharge, memCgroupUncharge, memcgChargeNodes } from './memcontrol.ts';
 import {
   folioClear,
@@ -86,7 +86,8 @@ export function filemapInsertFolio(m: Machine, mapping: MappingId, folio: FolioI
   if (pages.used !== nodes) memcgChargeNodes(m);
   spaces.nrpages[mapping] = (spaces.nrpages[mapping] as number) + nr;
   m.vmstat[V.nr_file_pages] = (m.vmstat[V.nr_file_pages] as number) + nr;
-  if (m.tracer !== null) m.tracer.addToPageCache(mapping, index, order, folio);
+  if (((spaces.flags[mapping] as number) & AS_UNNAMED) === 0) m.cached[order] = (m.cached[order] as number) + 1;
+  if (m.tracer !== null) m.tracer.addToPageCache?.(mapping, index, order, folio);
   if (conflict !== 0 && (gfp & __GFP_WRITE) === 0) workingsetRefault(m, folio, toValue(conflict), age);
   folioAddLru(m, folio);
   return 0;
@@ -103,7 +104,9 @@ export function filemapRemoveFolio(m: Machine, folio: FolioId, value: number, ag
   const index = folioIndex(map, folio);
   const order = folioOrder(map, folio);
   const nr = 1 << order;
-  if (m.tracer !== null) m.tracer.deleteFromPageCache(mapping, index, order, folio);
+  if (((spaces.flags[mapping] as number) & AS_UNNAMED) === 0)
+    m.cached[PAGES_DELETED] = (m.cached[PAGES_DELETED] as number) + nr;
+  if (m.tracer !== null) m.tracer.deleteFromPageCache?.(mapping, index, order, folio);
   const nodes = m.pages.used;
   xaErase(m.pages, spaces.head, mapping, index, order, value < 0 ? 0 : valueEntry(value), age);
   if (m.pages.used !== nodes) memcgChargeNodes(m);

@@ -142,7 +142,7 @@ export function filemapFault(m: Machine, vmf: VmFault): number {
   const index = vmf.pgoff;
   m.wait = NO_FOLIO;
   if (index >= filePages(m, mapping)) return VM_FAULT_SIGBUS;
-  if (m.tracer !== null) m.tracer.filemapFault(mapping, index);
+  if (m.tracer !== null) m.tracer.filemapFault?.(mapping, index);
   let ret = 0;
   let released = false;
   let folio = xaLoad(m.pages, m.spaces.head[mapping], index) as FolioId;

@@ -194,8 +194,8 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
 function readMiss(m: Machine, mapping: MappingId, index: number, at: number): number {
   const { tracer, pages } = m;
   if (tracer !== null) {
-    tracer.syncRa(mapping, index, 1);
-    tracer.raUnbounded(mapping, index, 1, 0);
+    tracer.syncRa?.(mapping, index, 1);
+    tracer.raUnbounded?.(mapping, index, 1, 0);
   }
   const folio = folioAlloc(m, READAHEAD_GFP, 0);
   const { shape } = pages;
@@ -233,7 +233,8 @@ function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: numbe
   pages.leafAt = index >>> 6;
   spaces.nrpages[mapping] += 1;
   m.vmstat[NR_FILE_PAGES] += 1;
-  if (tracer !== null) tracer.addToPageCache(mapping, index, 0, folio);
+  m.cached[0] += 1;
+  if (tracer !== null) tracer.addToPageCache?.(mapping, index, 0, folio);
   if (old !== 0) workingsetRefault(m, folio, toValue(old), age[at]);
   folioAddLru(m, folio);
 }

@@ -42,6 +42,9 @@ export interface MachineConfig {
   readonly pageTables?: PageTableGeometry;
 }
 
+/** Where Machine.cached counts deleted pages: after the orders. */
+export const PAGES_DELETED = 16;
+
 /** How the engine reaches devices. A face answers with the end-of-I/O calls of filemap.ts, at once or later. */
 export interface Io {
   /**
@@ -64,7 +67,7 @@ export interface Io {
   compress?(folio: FolioId, page: number): number;
 }
 
-/** Who listens to what the page cache does; null costs one comparison an event. Names are those of the tracepoints. */
+/** Who listens to what the page cache does, or to some of it; null costs one comparison an event. Names are those of the tracepoints. */
 export interface Tracer {
   addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void;
   deleteFromPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void;
@@ -85,7 +88,7 @@ export interface Machine {
   /** Largest order of the page cache. @kernel include/linux/pagemap.h MAX_PAGECACHE_ORDER (6.18) */
   readonly maxPagecacheOrder: number;
   io: Io;
-  tracer: Tracer | null;
+  tracer: Partial<Tracer> | null;
 
   // State.
   readonly map: MemoryMap;
@@ -111,6 +114,8 @@ export interface Machine {
   nrFiles: number;
   readonly aops: AddressSpaceOperations[];
   readonly vmstat: Float64Array;
+  /** Folios of files ever added to the page cache, by order; pages ever deleted from it at PAGES_DELETED. */
+  readonly cached: Float64Array;
   /** Controls of transparent huge pages. */
   readonly thp: Thp;
   /** Counters of each size: see MTHP_STATS. */

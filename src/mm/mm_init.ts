@@ -7,7 +7,7 @@ import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './a
 import { anonVmasInit } from './anon_vma.ts';
 import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
-import type { Machine, MachineConfig } from './machine.ts';
+import { type Machine, type MachineConfig, PAGES_DELETED } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { mlockBatch } from './mlock.ts';
 import { mmsInit } from './mm_struct.ts';
@@ -70,6 +70,7 @@ export function machine(config: MachineConfig): Machine {
     nrFiles: 1,
     aops: [],
     vmstat: vmstatTable(),
+    cached: new Float64Array(PAGES_DELETED + 1),
     thp: thpInit(geometry.levels[0].bits, config.thp),
     mthp: mthpTable(),
     readBatch: readBatch(),

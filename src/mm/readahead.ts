@@ -72,7 +72,7 @@ function maxPages(m: Machine, file: FileId, req: number): number {
 export function pageCacheSyncRa(m: Machine, file: FileId, index: number, req: number): void {
   const { files } = m;
   const mapping = files.mapping[file] as MappingId;
-  if (m.tracer !== null) m.tracer.syncRa(mapping, index, req);
+  if (m.tracer !== null) m.tracer.syncRa?.(mapping, index, req);
   let asked = req;
   let forced = ((files.fmode[file] as number) & FMODE_RANDOM) !== 0;
   if (files.raPages[file] === 0) {
@@ -120,7 +120,7 @@ export function pageCacheAsyncRa(m: Machine, file: FileId, folio: FolioId, index
   const { files, map } = m;
   if (files.raPages[file] === 0 || folioTest(map, folio, PG_writeback)) return;
   const mapping = files.mapping[file] as MappingId;
-  if (m.tracer !== null) m.tracer.asyncRa(mapping, index, req);
+  if (m.tracer !== null) m.tracer.asyncRa?.(mapping, index, req);
   folioClear(map, folio, PG_readahead);
   m.ahead = true;
   if (onDemand(m)) ondemandReadahead(m, file, index, req, folio);
@@ -171,7 +171,7 @@ export function pageCacheRaOrder(m: Machine, file: FileId, index0: number): void
   const size = files.size[file] as number;
   const asyncSize = files.asyncSize[file] as number;
   let order = files.order[file] as number;
-  if (m.tracer !== null) m.tracer.raOrder(mapping, index0, order, size, asyncSize);
+  if (m.tracer !== null) m.tracer.raOrder?.(mapping, index0, order, size, asyncSize);
   const min = spaces.minOrder[mapping] as number;
   const max = spaces.maxOrder[mapping] as number;
   if (max === 0) {
@@ -253,7 +253,7 @@ function doPageCacheRa(m: Machine, file: FileId, index: number, nr: number, look
  * marked. @kernel mm/readahead.c page_cache_ra_unbounded (6.18)
  */
 function pageCacheRaUnbounded(m: Machine, mapping: MappingId, index0: number, nr: number, lookahead: number): void {
-  if (m.tracer !== null) m.tracer.raUnbounded(mapping, index0, nr, lookahead);
+  if (m.tracer !== null) m.tracer.raUnbounded?.(mapping, index0, nr, lookahead);
   const { pages, spaces } = m;
   const min = spaces.minOrder[mapping] as number;
   const unit = 1 << min;

@@ -15,6 +15,7 @@
 import { assert, Bug } from '../base/errors.ts';
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId, MemcgId } from './ids.ts';
+import { type LruOrder, lruOrder, orderAdd } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { mlockDrainLocal } from './mlock.ts';
@@ -98,6 +99,8 @@ export interface Lruvecs extends Table<typeof lruvecLayout> {
   seen: number;
   /** The folios of a reclaim that looks at mapped memory. */
   readonly reclaim: ReclaimList;
+  /** By list: in which order its folios came. Kept for files only. */
+  readonly order: LruOrder[];
   /** Scratch of shrinkLruvec: pages to scan, and as they were at first. */
   readonly scan: Float64Array;
   /** Out of workingsetEviction: the age of the eviction, mod 2^32. */
@@ -123,12 +126,14 @@ export const lruvecsInit = (rows: number): Lruvecs =>
     slotOf: new Int32Array(64),
     seen: 0,
     reclaim: reclaimList(),
+    order: Array.from({ length: rows * NR_LRU_LISTS }, lruOrder),
     scan: new Float64Array(2 * NR_LRU_LISTS),
     evictionAge: new Float64Array(1),
   });
 
 export function lruvecsGrow(t: Lruvecs, rows: number): void {
   grow(lruvecLayout, t, rows);
+  while (t.order.length < rows * NR_LRU_LISTS) t.order.push(lruOrder());
 }
 
 /** Operations that wait in a batch. */
@@ -189,6 +194,7 @@ export function lruvecAddFolio(m: Machine, f: FolioId): void {
   if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
   else tail[k] = f;
   head[k] = f;
+  if (lru === LRU_INACTIVE_FILE || lru === LRU_ACTIVE_FILE) orderAdd(m.lruvecs.order[k], f, m.lruvecs.folios[k]);
   updateLruSize(m, k, lru, nrPages(map, w, flags), 1);
 }
 

@@ -7,7 +7,7 @@
 import { clearSlotMark, XA_MARK_TOWRITE, xaMarked } from '../base/xarray_mark.ts';
 import { addCounts, toNode, valueEntry } from '../base/xarray_node.ts';
 import type { MemcgId } from './ids.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, PAGES_DELETED } from './machine.ts';
 import { uncharge } from './memcontrol.ts';
 import { PAGE_WORDS, W_INDEX, W_MAPCOUNT, W_MAPPING, W_MEMCG, W_REFCOUNT } from './mm_types.ts';
 import { pageZone } from './mmzone.ts';
@@ -57,7 +57,7 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     const slot = at[i];
     const node = slot >> 6;
     const old = nonresidentAge[target];
-    if (tracer !== null) tracer.deleteFromPageCache(mapping as never, map[w + W_INDEX], 0, f as never);
+    if (tracer !== null) tracer.deleteFromPageCache?.(mapping as never, map[w + W_INDEX], 0, f as never);
     // A clean folio is marked only in a file that has marks, and their sum is in the root.
     if (xaMarked(pages, spaces.head[mapping], XA_MARK_TOWRITE)) clearSlotMark(pages, slot, XA_MARK_TOWRITE);
     slots[slot] = valueEntry((target << 1) | ((flags & PG_workingset) === 0 ? 0 : 1));
@@ -83,5 +83,6 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
   }
   vmstat[NR_FILE_PAGES] -= freed;
   vmstat[PGFREE] += freed;
+  m.cached[PAGES_DELETED] += freed;
   return end;
 }

@@ -16,6 +16,7 @@ import { assert } from '../base/errors.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { __GFP_FS } from './gfp.ts';
 import { type FolioId, type MemcgId, NO_FOLIO, type Pfn } from './ids.ts';
+import { orderLook, orderTaken } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { folioNrPages, folioOrder, PAGE_WORDS, W_MAPPING, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
@@ -92,6 +93,7 @@ function isolateLruFolios(m: Machine, memcg: MemcgId, lru: number, want: number)
   let n = 0;
   let pages = 0;
   let f = t.tail[k];
+  orderLook(m, t.order[k], want);
   while (pages < want && f !== 0) {
     const w = f * PAGE_WORDS;
     const prev = map[w + W_PREV] >>> 1;
@@ -104,6 +106,7 @@ function isolateLruFolios(m: Machine, memcg: MemcgId, lru: number, want: number)
     f = prev;
   }
   if (n === 0) return 0;
+  orderTaken(t.order[k], out[n - 1], n);
   t.tail[k] = f;
   if (f !== 0) map[f * PAGE_WORDS + W_NEXT] = 0;
   else t.head[k] = 0;

@@ -81,7 +81,7 @@ export class ByteWorld implements Io {
         c.cache.set(c.truth.subarray(0, c.size));
       });
     this.r.m.io = this;
-    this.r.listener = {
+    this.r.m.tracer = {
       addToPageCache: (mapping, index, order) => this.pageIn(this.of(mapping), index, order),
       deleteFromPageCache: (mapping, index, order) => this.pageOut(this.of(mapping), index, order),
     };
