@@ -3,16 +3,18 @@
  * read back or its slot is freed. It does not count towards the limit of memory.
  * @kernel mm/memcontrol-v1.c memcg1_swapout (6.18)
  */
+import { folioUnqueueDeferredSplit } from './deferred_split.ts';
 import type { FolioId, SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge, memCgroupUncharge } from './memcontrol.ts';
-import { folioMemcg, folioNrPages } from './mm_types.ts';
-import { swapDevice } from './swap_table.ts';
+import { folioMemcg, folioNrPages, folioOrder } from './mm_types.ts';
 
 /** A frozen folio leaves memory for swap: its group's usage goes down, its slots are booked. @kernel mm/memcontrol-v1.c memcg1_swapout (6.18) */
 export function memcg1Swapout(m: Machine, f: FolioId, entry: SwapEntry): void {
   const g = folioMemcg(m.map, f);
   if (g === 0) return;
+  // Its queue is the group's.
+  if (folioOrder(m.map, f) > 1) folioUnqueueDeferredSplit(m, f);
   const nr = folioNrPages(m.map, f);
   m.swap.slots.memcg.fill(g, entry, entry + nr);
   m.memcgs.swap[g] += nr;
@@ -43,6 +45,3 @@ export function memCgroupSwapinChargeFolio(m: Machine, f: FolioId, gfp: number, 
 export function modSwapcached(m: Machine, f: FolioId, nr: number): void {
   m.memcgs.swapcached[folioMemcg(m.map, f)] += nr;
 }
-
-/** Does the group's memory go to a device that takes pages at once? */
-export const swapSynchronous = (m: Machine, entry: SwapEntry): boolean => swapDevice(m.swap, entry).synchronousIo;
