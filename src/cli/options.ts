@@ -48,12 +48,17 @@ const word =
 
 /**
  * `64k=always,2m=madvise,top=never` as the kernel names its files: `{ '64kB': 'always', '2048kB': 'madvise', top: 'never' }`;
- * other controls (`defrag=defer`, `khugepaged/pages_to_scan=4096`) by their file's name, for the machine to check.
+ * other controls (`defrag=defer`, `khugepaged/pages_to_scan=4096`) by their file's name, for the machine to check; `off` is
+ * `all=never`.
  */
 function thpControls(text: string): Readonly<Record<string, string>> {
   const mode = word('always', 'inherit', 'madvise', 'never');
   const controls: Record<string, string> = {};
   for (const part of text.split(',')) {
+    if (part === 'off') {
+      controls.all = 'never';
+      continue;
+    }
     const [key = '', value = '', ...rest] = part.split('=');
     if (rest.length > 0 || value === '')
       throw new QuireError('EINVAL', `'${part}': expected SIZE=MODE, as in 64k=always`);
@@ -98,7 +103,7 @@ export const settings = {
   'page-size': setting('size', 'base page: 4k, 16k or 64k', sizeOf(['4k', '16k', '64k'])),
   memory: setting('size', 'memory of the machine', size(2 ** 20, SIZE_MAX, '1M to 1024T')),
   memcg: setting('size', 'memory limit of the group; 0: none', parseSize),
-  thp: setting('controls', 'huge page control by size: 64k=always,2m=madvise', thpControls),
+  thp: setting('controls', 'huge page control by size: 64k=always,2m=madvise, all=always, off', thpControls),
   fs: setting(
     'name',
     'file system: xfs, ext4, ext2, btrfs, erofs, tmpfs',

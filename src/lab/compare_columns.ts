@@ -162,6 +162,8 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 /** The value of a varied setting as a row's label. Exact, since labels must differ: 1536 KiB, not 1.50 MiB. */
 export function settingText(name: keyof Settings, value: unknown): string {
+  if (name === 'thp') return thpText(value as Readonly<Record<string, string>>);
+  if (name === 'swap') return swapText(value as NonNullable<Settings['swap']>);
   if (typeof value !== 'number') return String(value);
   if (name === 'swappiness') return String(value);
   if (name === 'memcg' && value === 0) return 'none';
@@ -170,6 +172,20 @@ export function settingText(name: keyof Settings, value: unknown): string {
   for (; n >= 1024 && n % 1024 === 0 && unit < UNITS.length - 1; unit++) n /= 1024;
   return `${n} ${UNITS[unit]}`;
 }
+
+/** As `--vary` takes it: `off`, `64k=always:2m=always`. */
+const thpText = (controls: Readonly<Record<string, string>>): string =>
+  Object.entries(controls)
+    .map(([key, mode]) => (key === 'all' && mode === 'never' ? 'off' : `${sizeName(key)}=${mode}`))
+    .join(':');
+const sizeName = (key: string): string => {
+  const kib = /^(\d+)kB$/.exec(key)?.[1];
+  if (kib === undefined) return key;
+  return Number(kib) % 1024 === 0 ? `${Number(kib) / 1024}m` : `${kib}k`;
+};
+
+const swapText = ({ size, kind, zswap }: NonNullable<Settings['swap']>): string =>
+  size === 0 ? 'none' : `${formatBytes(size)} ${kind}${zswap ? ' with zswap' : ''}`;
 
 /** A row's label: `kernel 6.18, memcg 64 MiB`. */
 export const rowLabel = (set: Settings): string => {

@@ -16,14 +16,14 @@ import type { Counts } from './compare_figures.ts';
 import type { Resolved, Settings } from './settings.ts';
 
 /** Cells of one column: all left, or all right; a difference stands in its own, narrower column. */
-interface Cells {
+export interface Cells {
   readonly heading: string;
   readonly left?: boolean;
   readonly cells: readonly string[];
   readonly deltas?: readonly string[];
 }
 
-function columnsText(columns: readonly Cells[], rows: number): string {
+export function columnsText(columns: readonly Cells[], rows: number): string {
   const lines = Array.from({ length: rows + 1 }, () => '');
   for (const { heading, left = false, cells, deltas = [] } of columns) {
     const width = Math.max(heading.length, ...cells.map((c) => c.length));
@@ -164,7 +164,7 @@ export function compareCsv(c: Comparison): string {
 }
 
 /** A text that a spreadsheet would take for a formula keeps its letters behind an apostrophe. */
-function csvField(value: unknown): string {
+export function csvField(value: unknown): string {
   if (value === null || value === undefined) return '';
   if (typeof value === 'number') return String(value);
   const text = /^[=+\-@\t\r]/.test(String(value)) ? `'${String(value)}` : String(value);

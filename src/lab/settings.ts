@@ -70,7 +70,8 @@ function refuseWithoutEffect(set: Settings): void {
   };
   if (set.swappiness !== undefined && set.swappiness !== DEFAULT_SWAPPINESS && (set.swap?.size ?? 0) === 0)
     refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
-  if (set.cpu !== undefined) refuse('cpu', 'no TLB is modelled');
+  if (set.cpu !== undefined)
+    refuse('cpu', 'a recording of operations says no addresses; traces of accesses go through a TLB');
   if (set.lru !== undefined && set.lru !== 'classic') refuse(`lru ${set.lru}`, 'reclaim is by the classic lists');
   if (set.memmap !== undefined && set.memmap !== 'overlay')
     refuse(`memmap ${set.memmap}`, 'the machine runs on the layout overlay (quire fit prices the others)');

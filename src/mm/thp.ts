@@ -177,7 +177,7 @@ function setOrder(thp: Thp, order: number, mode: ThpSizeMode): void {
 }
 
 /**
- * Writes one control: `top`, a size (`64k`, `2M`, `64kB`), `defrag`, `use_zero_page`, `shrink_underused`, or
+ * Writes one control: `top`, a size (`64k`, `2M`, `64kB`), `all` of the sizes, `defrag`, `use_zero_page`, `shrink_underused`, or
  * `khugepaged/…`. Throws for what the kernel would not take.
  */
 export function thpStore(m: Machine, name: string, value: string): void {
@@ -199,6 +199,12 @@ export function thpStore(m: Machine, name: string, value: string): void {
     case 'enabled':
       thp.enabled = one(THP_ENABLED);
       return;
+    case 'all': {
+      const mode = one(THP_SIZE_MODES);
+      for (let order = 1; order <= thp.pmdOrder; order++)
+        if ((thp.anonOrders & (1 << order)) !== 0) setOrder(thp, order, mode);
+      return;
+    }
     case 'defrag':
       thp.defrag = one(THP_DEFRAG);
       return;

@@ -21,6 +21,7 @@ export const callsOf: Readonly<Record<number, string>> = {
 const MAP_SHARED = 0x01;
 const MAP_ANONYMOUS = 0x20;
 const MAP_GROWSDOWN = 0x100;
+const MAP_STACK = 0x20000;
 const MAP_POPULATE = 0x8000;
 const MAP_HUGETLB = 0x40000;
 
@@ -65,9 +66,15 @@ export function callEvent(
       const file = (flags & MAP_ANONYMOUS) !== 0 ? '' : 'file';
       const length = whole(b);
       const map: SpaceEvent = { op: 'map', address: result, length, prot, file };
-      if ((flags & MAP_POPULATE) === 0 || file !== '') return [map];
-      const advice = MADVICE.indexOf((prot & PROT_WRITE) !== 0 ? 'populate_write' : 'populate_read');
-      return [map, { op: 'advise', address: result, length, advice }];
+      const events: SpaceEvent[] = [map];
+      const advise = (advice: (typeof MADVICE)[number]): void => {
+        events.push({ op: 'advise', address: result, length, advice: MADVICE.indexOf(advice) });
+      };
+      // Stacks of threads have no huge pages. @kernel include/linux/mman.h calc_vm_flag_bits (6.18)
+      if ((flags & MAP_STACK) !== 0) advise('nohugepage');
+      if ((flags & MAP_POPULATE) !== 0 && file === '')
+        advise((prot & PROT_WRITE) !== 0 ? 'populate_write' : 'populate_read');
+      return events;
     }
     case 'munmap':
       return [{ op: 'unmap', address: a, length: whole(b) }];

@@ -1,0 +1,94 @@
+/** Which pages of 4 KiB a program has touched, as bits: memory for what is touched, a megabyte of addresses at a time. */
+
+/** 2^15 pages, 128 MiB, a piece of 1024 words. */
+const PIECE_SHIFT = 27;
+const PIECE_BYTES: number = 2 ** PIECE_SHIFT;
+const PIECE_WORDS = 1024;
+export const TOUCHED_PAGE = 4096;
+
+export class TouchedPages {
+  /** Pages touched. */
+  count = 0;
+  /** By piece of the address space: its place in `bits`, from 1; 0: none. */
+  private readonly pieces: Int32Array;
+  private bits = new Int32Array(16 * PIECE_WORDS);
+  private used = 1;
+  private lastPiece = -1;
+  private lastBase = 0;
+
+  /** `end`: the first address that nobody has. */
+  constructor(end: number) {
+    this.pieces = new Int32Array(Math.ceil(end / PIECE_BYTES));
+  }
+
+  add(address: number): void {
+    const piece = Math.floor(address / PIECE_BYTES);
+    if (piece !== this.lastPiece) this.turnTo(piece);
+    const page = (address >>> 12) & 32767;
+    const word = this.lastBase + (page >>> 5);
+    const bit = 1 << (page & 31);
+    const bits = this.bits[word] as number;
+    if ((bits & bit) !== 0) return;
+    this.bits[word] = bits | bit;
+    this.count++;
+  }
+
+  private turnTo(piece: number): void {
+    let place = this.pieces[piece] as number;
+    if (place === 0) {
+      place = this.used++;
+      this.pieces[piece] = place;
+      if (this.used * PIECE_WORDS > this.bits.length) {
+        const more = new Int32Array(this.bits.length * 2);
+        more.set(this.bits);
+        this.bits = more;
+      }
+    }
+    this.lastPiece = piece;
+    this.lastBase = place * PIECE_WORDS;
+  }
+
+  /** The pages of [start, end), whole ones, are not touched any more. */
+  remove(start: number, end: number): void {
+    for (let address = start; address < end; ) {
+      const piece = Math.floor(address / PIECE_BYTES);
+      const stop = Math.min(end, (piece + 1) * PIECE_BYTES);
+      const place = this.pieces[piece] as number;
+      if (place !== 0)
+        for (; address < stop; address += TOUCHED_PAGE) {
+          const page = (address >>> 12) & 32767;
+          const word = place * PIECE_WORDS + (page >>> 5);
+          const bit = 1 << (page & 31);
+          if (((this.bits[word] as number) & bit) === 0) continue;
+          this.bits[word] = (this.bits[word] as number) & ~bit;
+          this.count--;
+        }
+      address = stop;
+    }
+  }
+
+  /** Was it touched? */
+  has(address: number): boolean {
+    const place = this.pieces[Math.floor(address / PIECE_BYTES)] as number;
+    const page = (address >>> 12) & 32767;
+    return place !== 0 && ((this.bits[place * PIECE_WORDS + (page >>> 5)] as number) & (1 << (page & 31))) !== 0;
+  }
+
+  /** What was touched in [start, end) was touched at `to` instead. */
+  move(start: number, end: number, to: number): void {
+    const moved: number[] = [];
+    for (let address = start; address < end; address += TOUCHED_PAGE) if (this.has(address)) moved.push(address);
+    this.remove(start, end);
+    for (const address of moved) this.add(to + (address - start));
+  }
+
+  /** A copy, for a child. */
+  copy(end: number): TouchedPages {
+    const out = new TouchedPages(end);
+    out.pieces.set(this.pieces);
+    out.bits = this.bits.slice();
+    out.used = this.used;
+    out.count = this.count;
+    return out;
+  }
+}
