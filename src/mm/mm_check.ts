@@ -137,8 +137,8 @@ function checkLeaf(m: Machine, found: Found, e: number, level: number, addr: num
   let vma = 0;
   for (let i = 0; i < mms.nrVmas[found.mm] && vma === 0; i++)
     if (vmas.start[sorted[i]] <= addr && addr < vmas.end[sorted[i]]) vma = sorted[i];
-  claim(vma !== 0, 'T4', `${what} is in no area`);
   const nr = level === 0 ? 1 : m.pt.pteMask + 1;
+  claim(vma !== 0 && addr + nr * m.config.pageSize <= vmas.end[vma], 'T4', `${what} is in no area`);
   if ((flags & PTE_SWAP) !== 0) {
     found.rss[MM_SWAPENTS] += nr;
     return false;
