@@ -1,8 +1,10 @@
 /** The workloads of run.ts: `workloads.ts NAME ARGS…` runs one and prints its figures as JSON. */
 import { openSync, readSync } from 'node:fs';
+import { Prng } from '../src/base/prng.ts';
 import { tableBytes } from '../src/base/table.ts';
 import { Replay } from '../src/lab/replay.ts';
 import type { Settings } from '../src/lab/settings.ts';
+import { V } from '../src/mm/vmstat.ts';
 import { openTrace } from '../src/trace/detect.ts';
 import {
   defaultSettings,
@@ -11,6 +13,8 @@ import {
   OP,
   OPEN_READ,
   OPEN_WRITE,
+  PROT_READ,
+  PROT_WRITE,
   type TraceSource,
 } from '../src/trace/event.ts';
 import { usual, zipfRanks } from '../tools/zipf.ts';
@@ -211,6 +215,50 @@ export const runs: Readonly<Record<string, (...args: string[]) => Figures>> = {
       ownBytesPerPage: ownBytes(r) / usual.objects,
       treeNodes: r.m.pages.used,
       rssMiB: process.memoryUsage().rss / 2 ** 20,
+    };
+  },
+  /** Random stores all over so many GiB of anonymous memory, in huge pages: 1024 are a machine of 1 TiB, filled. */
+  huge(gib) {
+    const bytes = Number(gib) * GIB;
+    const r = new Prng(1);
+    const all = bytes / 2 ** 21;
+    const touches = 4 * all;
+    let i = -1;
+    const batch = events(1 << 16);
+    const source: TraceSource = {
+      name: 'bench',
+      settings: { ...defaultSettings(), thp: { '2048kB': 'always' } },
+      files: [],
+      skipped: {},
+      next() {
+        batch.count = 0;
+        while (batch.count < batch.rows && i < touches) {
+          const k = batch.count++;
+          batch.id[k] = 1;
+          batch.file[k] = -1;
+          batch.at[k] = 0;
+          batch.op[k] = i < 0 ? OP.mmap : OP.touch;
+          batch.arg[k] = i < 0 ? PROT_READ | PROT_WRITE : 1;
+          batch.offset[k] = i < 0 ? 0 : r.below(bytes / PAGE) * PAGE;
+          batch.length[k] = i < 0 ? bytes : PAGE;
+          i++;
+        }
+        return batch.count === 0 ? null : batch;
+      },
+      close() {},
+    };
+    const before = process.memoryUsage().rss;
+    // Room for the page tables beside it is in the machine, so a few huge pages less are left than the range has.
+    const replay = new Replay(source, { memory: bytes });
+    const took = seconds(() => replay.run());
+    const alloc = replay.m.vmstat[V.thp_fault_alloc] as number;
+    return {
+      millionPerSecond: touches / took / 1e6,
+      hugePages: alloc,
+      fallbacks: replay.m.vmstat[V.thp_fault_fallback] as number,
+      mappedGiB: (alloc * 2 ** 21) / GIB,
+      rssMiB: (process.memoryUsage().rss - before) / 2 ** 20,
+      mostMiB: process.resourceUsage().maxRSS / 1024,
     };
   },
   /** A machine of so many GiB: what it costs to have one, and to read 256 MiB through it. */
