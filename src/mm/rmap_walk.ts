@@ -10,10 +10,10 @@
  * @kernel mm/rmap.c rmap_walk (6.18)
  * @kernel mm/page_vma_mapped.c page_vma_mapped_walk (6.18)
  */
-import { FMODE_NOREUSE } from './address_space.ts';
 import { splitHugePmd } from './huge_memory_anon.ts';
 import type { FolioId, MemcgId, MmId, Pfn, SwapEntry, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { vmaHasRecency } from './memory_pte.ts';
 import { mlockDrainLocal, mlockVmaFolio } from './mlock.ts';
 import { addMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from './mm_struct.ts';
 import {
@@ -56,7 +56,7 @@ import {
 import { folioPut } from './swap.ts';
 import { folioSwap } from './swap_table.ts';
 import { swapDuplicate } from './swapfile.ts';
-import { VM_LOCKED, VM_RAND_READ, VM_SEQ_READ } from './vma.ts';
+import { VM_LOCKED } from './vma.ts';
 
 /** Split PMD leaves on the way. @kernel include/linux/rmap.h enum ttu_flags (6.18) */
 export const TTU_SPLIT_HUGE_PMD = 0x4;
@@ -187,13 +187,6 @@ export function pageVmaMappedWalk(m: Machine): boolean {
 /** After a PMD was split: the same address again, now by its PTEs. @kernel include/linux/rmap.h page_vma_mapped_walk_restart (6.18) */
 export function pageVmaMappedWalkRestart(m: Machine): void {
   m.rmap.entry = -1;
-}
-
-/** Does use through this area say anything about the future? @kernel include/linux/mm_inline.h vma_has_recency (6.18) */
-export function vmaHasRecency(m: Machine, vma: VmaId): boolean {
-  if ((m.vmas.flags[vma] & (VM_SEQ_READ | VM_RAND_READ)) !== 0) return false;
-  const file = m.vmas.file[vma];
-  return file === 0 || (m.files.fmode[file] & FMODE_NOREUSE) === 0;
 }
 
 /**
