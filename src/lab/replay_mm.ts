@@ -215,7 +215,7 @@ export class ReplayMm {
   private populate(start: number, length: number): void {
     const { m } = this;
     const size = m.config.pageSize;
-    for (let addr = start; addr < start + length; addr += size) {
+    for (let addr = start - (start % size); addr < start + length; addr += size) {
       const vma = vmaLookup(m, this.mm, addr);
       if (vma === 0) return;
       const write = ((m.vmas.flags[vma] as number) & (VM_WRITE | VM_SHARED)) === VM_WRITE;
