@@ -84,6 +84,11 @@ function keep(list: ReclaimList, f: number): void {
   list.kept[list.nrKept++] = f;
 }
 
+const inSwapCache = (m: Machine, f: FolioId): boolean => {
+  const both = PG_swapcache | PG_swapbacked;
+  return (m.map[f * PAGE_WORDS] & both) === both;
+};
+
 const FOLIOREF_RECLAIM = 0;
 const FOLIOREF_RECLAIM_CLEAN = 1;
 const FOLIOREF_KEEP = 2;
@@ -156,8 +161,7 @@ export function shrinkFolioList(m: Machine, sc: ScanControl, list: ReclaimList, 
       continue;
     }
     if (outcome === ACTIVATE) {
-      if (folioTest(map, f, PG_swapcache) && folioTest(map, f, PG_swapbacked))
-        if (memCgroupSwapFull(m) || folioTest(map, f, PG_mlocked)) folioFreeSwap(m, f);
+      if (inSwapCache(m, f) && (memCgroupSwapFull(m) || folioTest(map, f, PG_mlocked))) folioFreeSwap(m, f);
       if (!folioTest(map, f, PG_mlocked)) {
         folioSet(map, f, PG_active);
         activated += nr;
@@ -234,7 +238,7 @@ function shrinkFolio(m: Machine, sc: ScanControl, f: FolioId, list: ReclaimList,
 
 /** @kernel mm/vmscan.c may_enter_fs (6.18) */
 const mayEnterFs = (m: Machine, f: FolioId, gfp: number): boolean =>
-  (gfp & __GFP_FS) !== 0 || ((gfp & __GFP_IO) !== 0 && folioTest(m.map, f, PG_swapcache) && folioTestAnon(m.map, f));
+  (gfp & __GFP_FS) !== 0 || ((gfp & __GFP_IO) !== 0 && inSwapCache(m, f));
 
 /** Gives an anonymous folio slots, whole or, when there is no run for it, split; FREED: it has them. */
 function addToSwap(m: Machine, sc: ScanControl, f: FolioId, list: ReclaimList): number {
@@ -266,7 +270,8 @@ function pageout(m: Machine, sc: ScanControl, f: FolioId, nr: number, references
   if (references === FOLIOREF_RECLAIM_CLEAN || !mayEnterFs(m, f, sc.gfp)) return KEEP;
   // The swap cache or the file, the isolation, and private data.
   if (folioRefCount(map, f) - (folioTest(map, f, PG_private) && !folioTestAnon(map, f) ? 1 : 0) !== 1 + nr) return KEEP;
-  if (!folioTestAnon(map, f)) return fileLru ? ACTIVATE : KEEP;
+  // What was only read ahead from zswap, and so is dirty, has no area yet.
+  if (!folioTestAnon(map, f)) return fileLru || inSwapCache(m, f) ? ACTIVATE : KEEP;
   folioClear(map, f, PG_dirty);
   folioSet(map, f, PG_reclaim);
   if (swapWriteout(m, f) === WRITEOUT_ACTIVATE) {
@@ -285,8 +290,8 @@ function pageout(m: Machine, sc: ScanControl, f: FolioId, nr: number, references
 /** Out of the swap cache or the file, with a shadow, when nobody else refers to it; it is frozen then. @kernel mm/vmscan.c __remove_mapping (6.18) */
 function removeMapping(m: Machine, target: MemcgId, f: FolioId, nr: number): boolean {
   const { map } = m;
-  const swap = folioTestAnon(map, f);
-  if (swap ? !folioTest(map, f, PG_swapcache) : folioMapping(map, f) === 0) return false;
+  const swap = inSwapCache(m, f);
+  if (!swap && folioMapping(map, f) === 0) return false;
   if (folioRefCount(map, f) !== 1 + nr || folioTest(map, f, PG_dirty)) return false;
   if (!swap && folioTest(map, f, PG_swapbacked)) return false;
   const shadow = workingsetEviction(m, f, target);
