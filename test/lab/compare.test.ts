@@ -150,7 +150,6 @@ describe('what cannot be', () => {
       compare(() => openOps(mixed), base, vary);
 
   test.each<[string, Settings, RegExp]>([
-    ['huge pages', { thp: { '64kB': 'always' } }, /^thp has no effect yet: /],
     ['swappiness', { swappiness: 0 }, /^swappiness 0 has no effect yet: /],
     ['a CPU', { cpu: 'x' }, /^cpu has no effect yet: /],
     ['MGLRU', { lru: 'mglru' }, /^lru mglru has no effect yet: /],
