@@ -47,6 +47,8 @@ export function memoryWorld(
     dirtyBackgroundRatio: 10,
     pageTables: geometry,
   });
+  // A store makes a page differ from the zero page.
+  m.contents = true;
   for (const [name, value] of Object.entries(thp)) thpStore(m, name, value);
   return { m, mm: mmAlloc(m) };
 }
