@@ -3,6 +3,8 @@
 import { mount } from '../../src/fs/mount.ts';
 import { Device } from '../../src/lab/device.ts';
 import { ReplayMm } from '../../src/lab/replay_mm.ts';
+import { mapResult } from '../../src/lab/result_maps.ts';
+import type { AddressSpaceOperations } from '../../src/mm/address_space.ts';
 import { filemapRead, kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
 import { type FileId, type MappingId, type MmId, NO_FOLIO, type VmaId } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
@@ -14,18 +16,28 @@ import { VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_READ, VM_SHARED, vmaLookup } f
 export interface FileWorld {
   readonly m: Machine;
   readonly device: Device;
+  readonly ops: AddressSpaceOperations;
   readonly mapping: MappingId;
   readonly file: FileId;
   read(pos: number, length: number): void;
   write(pos: number, length: number): void;
-  /** Maps the whole file, shared, at a 2 MiB boundary, in an address space of its own; `flags` are VM_* bits. */
-  map(flags: number): Mapped;
+  /**
+   * Maps the whole file, shared unless said otherwise, `at` pages past a 2 MiB boundary, in an address space of its own; `flags`
+   * are VM_* bits.
+   */
+  map(flags: number, options?: { private?: boolean; at?: number; length?: number }): Mapped;
+  /** Calls until it has been done. */
+  wait(call: () => boolean): void;
 }
 
 export interface Mapped {
   readonly mm: MmId;
   readonly vma: VmaId;
   readonly addr: number;
+  /** The program's faults so far: minor, major. */
+  faults(): [number, number];
+  /** What the page tables hold: [page of the file, pages] of each run of one folio. */
+  mapped(): [number, number][];
   /** A load or store at a page of the file. */
   touch(page: number, write?: boolean): void;
 }
@@ -34,6 +46,8 @@ export interface Mapped {
 export function fileWorld(c: {
   kernel?: string;
   fs?: string;
+  /** Mount option of tmpfs. */
+  huge?: string;
   size: number;
   minOrder?: number;
   maxOrder?: number;
@@ -51,7 +65,7 @@ export function fileWorld(c: {
   });
   const device = new Device(m);
   m.io = device;
-  const ops = mount(c.fs ?? 'xfs', 'never');
+  const ops = mount(c.fs ?? 'xfs', c.huge ?? 'never');
   const minOrder = c.minOrder ?? 0;
   const mapping = inodeInit(m, {
     ops,
@@ -66,6 +80,7 @@ export function fileWorld(c: {
   return {
     m,
     device,
+    ops,
     mapping,
     file,
     read(pos, length) {
@@ -81,15 +96,29 @@ export function fileWorld(c: {
         if (m.wait !== NO_FOLIO) device.waitFor(m.wait);
       }
     },
-    map(flags) {
+    wait(call) {
+      for (m.wait = NO_FOLIO; !call(); m.wait = NO_FOLIO) device.waitFor(m.wait);
+      device.drain();
+    },
+    map(flags, options = {}) {
       const program = new ReplayMm(m, device);
-      const protection = VM_READ | VM_MAYREAD | VM_MAYWRITE | VM_SHARED | VM_MAYSHARE;
-      const addr = doMmap(m, program.mm, { addr: 2 ** 30, length: c.size, flags: protection | flags, file, pgoff: 0 });
-      program.maps.set(1, { addr, length: c.size });
+      const rights = VM_READ | VM_MAYREAD | VM_MAYWRITE;
+      const protection = options.private === true ? rights : rights | VM_SHARED | VM_MAYSHARE;
+      const from = 2 ** 30 + (options.at ?? 0) * 4096;
+      const length = options.length ?? c.size;
+      const request = { addr: from, length, flags: protection | flags, file, pgoff: 0 };
+      const addr = doMmap(m, program.mm, request);
+      program.maps.set(1, { addr, length });
       return {
         mm: program.mm,
         vma: vmaLookup(m, program.mm, addr),
         addr,
+        faults: () => [m.mms.minFlt[program.mm] as number, m.mms.majFlt[program.mm] as number],
+        mapped: () =>
+          mapResult(m, program.mm, 1, { addr, length: Math.ceil(length / 4096) * 4096 }).folios.map(([page, order]) => [
+            page,
+            order < 0 ? -order : 2 ** order,
+          ]),
         touch(page, write = false) {
           device.drain();
           program.touch(1, page * 4096, 1, write);
