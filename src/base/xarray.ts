@@ -9,7 +9,7 @@
  *                                          └─ shift 0, base 64: [ F64 s0 s0 … | F96 s32 s32 … | . … ]
  *
  * What a slot holds is told by its sign and top bits:
- *   0 nothing · > 0 an entry (row number) · node pointer · sibling · value (30 bits, with 32 more in the `age` column).
+ *   0 nothing · > 0 an entry (row number) · node pointer · sibling · value (30 bits, with 32 more in the slot's second word).
  * Values stand where an entry was evicted; lookups of entries treat them as empty.
  *
  * Cursors step the way the kernel's do, and so their index and slot part ways when they start inside a multi-index entry
@@ -39,15 +39,15 @@ import {
 export function xaLoad(xa: Xarray, head: number, index: number): number {
   let at = slotOf(xa, head, index);
   if (at < 0) return 0;
-  const { slots, age } = xa.nodes;
-  let e = slots[at] as number;
+  const { slots } = xa.nodes;
+  let e = slots[at << 1] as number;
   if (e >= 0) return e;
   if (isSibling(e)) {
     at = (at & ~63) | toSibling(e);
-    e = slots[at] as number;
+    e = slots[at << 1] as number;
     if (e > 0) return e;
   }
-  xa.age = age[at] as number;
+  xa.age = (slots[(at << 1) | 1] as number) >>> 0;
   return e;
 }
 
@@ -66,7 +66,7 @@ function expand(xa: Xarray, heads: Int32Array, h: number, last: number, shift: n
     if (s >= shift && (s >= 30 || last >>> s <= 63)) return;
     const up = newNode(xa, h, -1, 0, s + 6);
     const t = xa.nodes;
-    t.slots[up * 64] = nodeEntry(n);
+    t.slots[(up * 64) << 1] = nodeEntry(n);
     t.count[up] = 1;
     t.parent[n] = up;
     t.offset[n] = 0;
@@ -82,10 +82,10 @@ function descend(xa: Xarray, heads: Int32Array, h: number, index: number, shift:
   while ((xa.nodes.shift[n] as number) > shift) {
     const s = xa.nodes.shift[n] as number;
     const slot = (index >>> s) & 63;
-    let e = xa.nodes.slots[n * 64 + slot] as number;
+    let e = xa.nodes.slots[(n * 64 + slot) << 1] as number;
     if (e < 0 && !isNode(e)) {
       spreadValue(xa, n, slot);
-      e = xa.nodes.slots[n * 64 + slot] as number;
+      e = xa.nodes.slots[(n * 64 + slot) << 1] as number;
     }
     if (isNode(e)) n = toNode(e);
     else {
@@ -93,12 +93,15 @@ function descend(xa: Xarray, heads: Int32Array, h: number, index: number, shift:
       const t = xa.nodes;
       if (e === 0) addCounts(xa, n, 1, 0);
       else {
-        t.slots.fill(e, child * 64, child * 64 + 64);
-        t.age.fill(t.age[n * 64 + slot] as number, child * 64, child * 64 + 64);
+        const age = t.slots[((n * 64 + slot) << 1) | 1] as number;
+        for (let i = child * 64; i < child * 64 + 64; i++) {
+          t.slots[i << 1] = e;
+          t.slots[(i << 1) | 1] = age;
+        }
         addCounts(xa, child, 64, 64);
         addCounts(xa, n, 0, -1);
       }
-      t.slots[n * 64 + slot] = nodeEntry(child);
+      t.slots[(n * 64 + slot) << 1] = nodeEntry(child);
       n = child;
     }
   }
@@ -113,15 +116,15 @@ export function xaClearValue(xa: Xarray, at: number): void {
 
 /** Turns the multi-slot value that covers `slot` into single ones. */
 function spreadValue(xa: Xarray, n: number, slot: number): void {
-  const { slots, age } = xa.nodes;
+  const { slots } = xa.nodes;
   let first = slot;
-  const e = slots[n * 64 + slot] as number;
+  const e = slots[(n * 64 + slot) << 1] as number;
   if (isSibling(e)) first = toSibling(e);
-  const value = slots[n * 64 + first] as number;
+  const value = slots[(n * 64 + first) << 1] as number;
   const sibling = siblingEntry(first);
-  for (let i = first + 1; i < 64 && slots[n * 64 + i] === sibling; i++) {
-    slots[n * 64 + i] = value;
-    age[n * 64 + i] = age[n * 64 + first] as number;
+  for (let i = first + 1; i < 64 && slots[(n * 64 + i) << 1] === sibling; i++) {
+    slots[(n * 64 + i) << 1] = value;
+    slots[((n * 64 + i) << 1) | 1] = slots[((n * 64 + first) << 1) | 1] as number;
   }
 }
 
@@ -138,7 +141,7 @@ export function xaNext(xa: Xarray, head: number, index: number, last: number): n
   if (s < 24 && i >>> (s + 6) !== 0) return 0;
   let slot = (i >>> s) & 63;
   while (i <= last) {
-    const e = slots[n * 64 + slot] as number;
+    const e = slots[(n * 64 + slot) << 1] as number;
     if (isNode(e)) {
       n = toNode(e);
       s -= 6;
@@ -150,8 +153,8 @@ export function xaNext(xa: Xarray, head: number, index: number, last: number): n
       xa.after = ((i >>> s) + 1) * (1 << s);
       if (e > 0) return e;
       const at = n * 64 + (isSibling(e) ? toSibling(e) : slot);
-      xa.age = xa.nodes.age[at] as number;
-      return slots[at] as number;
+      xa.age = (xa.nodes.slots[(at << 1) | 1] as number) >>> 0;
+      return slots[at << 1] as number;
     }
     // Nothing here: the next slot, or the parent's next slot when this node is through.
     i = ((i >>> s) + 1) * (1 << s);
@@ -194,16 +197,16 @@ export function xaConflict(xa: Xarray, head: number, index: number, order: numbe
 /** Frees everything below a slot (values, and the nodes that hold them). */
 function clearBelow(xa: Xarray, n: number, slot: number): void {
   const t = xa.nodes;
-  const e = t.slots[n * 64 + slot] as number;
+  const e = t.slots[(n * 64 + slot) << 1] as number;
   if (!isNode(e)) return;
   const child = toNode(e);
   for (let i = 0; i < 64; i++) {
     clearBelow(xa, child, i);
-    t.slots[child * 64 + i] = 0;
+    t.slots[(child * 64 + i) << 1] = 0;
   }
   addCounts(xa, child, -(t.count[child] as number), -(t.values[child] as number));
   freeNode(xa, child);
-  t.slots[n * 64 + slot] = 0;
+  t.slots[(n * 64 + slot) << 1] = 0;
   addCounts(xa, n, -1, 0);
 }
 
@@ -223,7 +226,7 @@ export function xaStore(xa: Xarray, heads: Int32Array, h: number, index: number,
   const at = n * 64 + slot;
   const width = 1 << (order - shift);
   if (width === 1) {
-    const old = slots[at] as number;
+    const old = slots[at << 1] as number;
     if (old === 0) addCounts(xa, n, 1, 0);
     else if (isNode(old)) {
       clearBelow(xa, n, slot);
@@ -232,7 +235,7 @@ export function xaStore(xa: Xarray, heads: Int32Array, h: number, index: number,
       spreadValue(xa, n, slot);
       addCounts(xa, n, 0, -1);
     }
-    slots[at] = entry;
+    slots[at << 1] = entry;
     return;
   }
   let filled = 0;
@@ -240,14 +243,14 @@ export function xaStore(xa: Xarray, heads: Int32Array, h: number, index: number,
   const sibling = siblingEntry(slot);
   for (let i = slot; i < slot + width; i++) {
     clearBelow(xa, n, i);
-    if (slots[n * 64 + i] === 0) filled++;
+    if (slots[(n * 64 + i) << 1] === 0) filled++;
     else {
       spreadValue(xa, n, i);
       values++;
     }
   }
-  slots[at] = entry;
-  for (let i = slot + 1; i < slot + width; i++) slots[n * 64 + i] = sibling;
+  slots[at << 1] = entry;
+  for (let i = slot + 1; i < slot + width; i++) slots[(n * 64 + i) << 1] = sibling;
   addCounts(xa, n, filled, -values);
 }
 
@@ -266,16 +269,16 @@ export function xaErase(
 ): void {
   const at = entrySlotOf(xa, heads[h] as number, index);
   const n = at >> 6;
-  const { slots, age: ages, count } = xa.nodes;
+  const { slots, count } = xa.nodes;
   const width = 1 << (order < 6 ? order : order < 12 ? order - 6 : order - 12);
   for (let mark = 0; mark < 3; mark++) clearSlotMark(xa, at, mark);
-  slots[at] = value;
+  slots[at << 1] = value;
   if (value !== 0) {
-    ages[at] = age;
+    slots[(at << 1) | 1] = age;
     addCounts(xa, n, 0, width);
     return;
   }
-  for (let i = at + 1; i < at + width; i++) slots[i] = 0;
+  for (let i = at + 1; i < at + width; i++) slots[i << 1] = 0;
   addCounts(xa, n, -width, 0);
   if (count[n] === 0) deleteNode(xa, heads, h, n);
 }
@@ -287,14 +290,14 @@ export function xaEraseValue(xa: Xarray, heads: Int32Array, h: number, index: nu
   const at = slotOf(xa, head, index);
   const n = at >> 6;
   spreadValue(xa, n, at & 63);
-  xa.nodes.slots[at] = 0;
+  xa.nodes.slots[at << 1] = 0;
   addCounts(xa, n, -1, -1);
   if (xa.nodes.count[n] === 0) deleteNode(xa, heads, h, n);
 }
 
 /** Puts another row number in the place of the entry at `index`. */
 export function xaReplace(xa: Xarray, head: number, index: number, entry: number): void {
-  xa.nodes.slots[entrySlotOf(xa, head, index)] = entry;
+  xa.nodes.slots[entrySlotOf(xa, head, index) << 1] = entry;
 }
 
 /**

@@ -28,7 +28,7 @@ export function checkXarray(xa: Xarray, heads: ArrayLike<number>, rows: number):
     const seen = [0, 0, 0, 0, 0, 0];
     let first = -1;
     for (let slot = 0; slot < 64; slot++) {
-      const e = t.slots[n * 64 + slot] as number;
+      const e = t.slots[(n * 64 + slot) << 1] as number;
       if (e === 0) {
         first = -1;
         continue;
@@ -45,7 +45,7 @@ export function checkXarray(xa: Xarray, heads: ArrayLike<number>, rows: number):
         first = -1;
       } else if (isSibling(e)) {
         if (toSibling(e) !== first) fail('X3', n);
-        if (isValue(t.slots[n * 64 + first] as number)) values++;
+        if (isValue(t.slots[(n * 64 + first) << 1] as number)) values++;
       } else {
         first = slot;
         if (e < 0) values++;

@@ -21,12 +21,12 @@ export function nextMiss(xa: Xarray, head: number, index: number, steps: number)
   let n = at >> 6;
   let slot = at & 63;
   let i = index;
-  let e = slots[at] as number;
+  let e = slots[at << 1] as number;
   for (let left = steps; ; ) {
     if (isGap(e)) return i;
     if (--left === 0) return index + steps;
     i++;
-    if (shift[n] === 0 && slot !== 63) e = slots[n * 64 + ++slot] as number;
+    if (shift[n] === 0 && slot !== 63) e = slots[(n * 64 + ++slot) << 1] as number;
     else {
       if (slot !== ((i >>> (shift[n] as number)) & 63)) slot++;
       while (slot === 64) {
@@ -34,11 +34,11 @@ export function nextMiss(xa: Xarray, head: number, index: number, steps: number)
         n = parent[n] as number;
         if (n < 0) return i;
       }
-      e = slots[n * 64 + slot] as number;
+      e = slots[(n * 64 + slot) << 1] as number;
       while (isNode(e)) {
         n = toNode(e);
         slot = (i >>> (shift[n] as number)) & 63;
-        e = slots[n * 64 + slot] as number;
+        e = slots[(n * 64 + slot) << 1] as number;
       }
     }
   }
@@ -56,13 +56,13 @@ export function prevMiss(xa: Xarray, head: number, index: number, steps: number)
   let n = at >> 6;
   let slot = at & 63;
   let i = index;
-  let e = slots[at] as number;
+  let e = slots[at << 1] as number;
   for (let left = steps; ; ) {
     if (isGap(e)) return i;
     if (--left === 0) return i;
     i--;
     if (i < 0) return -1;
-    if (shift[n] === 0 && slot !== 0) e = slots[n * 64 + --slot] as number;
+    if (shift[n] === 0 && slot !== 0) e = slots[(n * 64 + --slot) << 1] as number;
     else {
       if (slot !== ((i >>> (shift[n] as number)) & 63)) slot--;
       while (slot < 0) {
@@ -70,11 +70,11 @@ export function prevMiss(xa: Xarray, head: number, index: number, steps: number)
         n = parent[n] as number;
         if (n < 0) return i;
       }
-      e = slots[n * 64 + slot] as number;
+      e = slots[(n * 64 + slot) << 1] as number;
       while (isNode(e)) {
         n = toNode(e);
         slot = (i >>> (shift[n] as number)) & 63;
-        e = slots[n * 64 + slot] as number;
+        e = slots[(n * 64 + slot) << 1] as number;
       }
     }
   }

@@ -73,9 +73,9 @@ export function xaFindMarked(xa: Xarray, head: number, index: number, last: numb
   let slot = (i >>> s) & 63;
   // The walk may start on a sibling of a marked entry.
   const at = entrySlotOf(xa, head, index);
-  if ((slots[at] as number) > 0 && slotMarked(xa, at, mark)) {
+  if ((slots[at << 1] as number) > 0 && slotMarked(xa, at, mark)) {
     xa.index = index;
-    return slots[at] as number;
+    return slots[at << 1] as number;
   }
   while (i <= last) {
     const w = n * 6 + mark * 2;
@@ -85,7 +85,7 @@ export function xaFindMarked(xa: Xarray, head: number, index: number, last: numb
         i = (Math.floor(i / 2 ** (s + 6)) * 64 + next) * 2 ** s;
         slot = next;
       }
-      const e = slots[n * 64 + slot] as number;
+      const e = slots[(n * 64 + slot) << 1] as number;
       if (e > 0) {
         if (i > last) return 0;
         xa.index = i;

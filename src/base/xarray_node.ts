@@ -2,11 +2,10 @@
  * Nodes of the XArray (xarray.ts has the idea): the table that holds them, what a slot's word says, and the books kept of
  * them: free nodes, nodes by tag, nodes with nothing but values.
  */
-import { allocate, grow, i32, type Table, u8, u32 } from './table.ts';
+import { allocate, grow, i32, type Table, u8 } from './table.ts';
 
 const nodeLayout = {
-  slots: i32('64 slots', 64),
-  age: u32('upper words of the values in the slots', 64),
+  slots: i32('64 slots of two words: what is stored, and the upper word of a value', 128),
   marks: i32('three bitmaps of 64 bits', 6),
   parent: i32('node above; −1 for the root'),
   shift: u8('log2 of the indices a slot covers'),
@@ -175,7 +174,7 @@ export function xaDropShadowNode(xa: Xarray, heads: Int32Array, tag: number): bo
   const t = xa.nodes;
   const n = (xa.tags.oldest[tag] as number) - 1;
   if (n < 0) return false;
-  t.slots.fill(0, n * 64, n * 64 + 64);
+  t.slots.fill(0, n * 128, n * 128 + 128);
   addCounts(xa, n, -(t.count[n] as number), -(t.values[n] as number));
   deleteNode(xa, heads, t.tree[n] as number, n);
   return true;
@@ -193,7 +192,7 @@ export function deleteNode(xa: Xarray, heads: Int32Array, h: number, node: numbe
       heads[h] = 0;
       return;
     }
-    t.slots[parent * 64 + offset] = 0;
+    t.slots[(parent * 64 + offset) << 1] = 0;
     addCounts(xa, parent, -1, 0);
     n = parent;
   }
@@ -213,7 +212,7 @@ export function slotOf(xa: Xarray, head: number, index: number): number {
   if (s < 24 && index >>> (s + 6) !== 0) return -1;
   for (; s > 0; s -= 6) {
     const i = (n << 6) | ((index >>> s) & 63);
-    const e = slots[i] as number;
+    const e = slots[i << 1] as number;
     if (!isNode(e)) return i;
     n = toNode(e);
   }
@@ -226,6 +225,6 @@ export function slotOf(xa: Xarray, head: number, index: number): number {
 /** The same for an index that an entry covers: the entry's first slot. */
 export function entrySlotOf(xa: Xarray, head: number, index: number): number {
   const at = slotOf(xa, head, index);
-  const e = xa.nodes.slots[at] as number;
+  const e = xa.nodes.slots[at << 1] as number;
   return isSibling(e) ? (at & ~63) | toSibling(e) : at;
 }

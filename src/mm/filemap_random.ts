@@ -70,7 +70,7 @@ const NOT_THERE = -0x80000000;
 /** Finds the slots of rows [from, to) and touches what they hold. */
 function look(m: Machine, run: ReadRun, head: number, from: number, to: number): void {
   const { offset, slots: at } = run;
-  const { slots, shift, age } = m.pages.nodes;
+  const { slots, shift } = m.pages.nodes;
   const { map } = m;
   const perByte = m.pagesPerByte;
   const root = toNode(head);
@@ -87,7 +87,7 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
     for (;;) {
       p = (n << 6) | ((index >>> s) & 63);
       if (s === 0) break;
-      const e = slots[p];
+      const e = slots[p << 1];
       if (e >= -0x60000000) {
         p = ~p;
         break;
@@ -101,9 +101,9 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
   for (let j = to - from - 1; j >= 0; j--) {
     const p = at[j];
     const slot = p ^ (p >> 31);
-    const word = slots[slot & 0x7fffffff];
+    const word = slots[(slot & 0x7fffffff) << 1];
     const none = word >> 31;
-    seen ^= map[(word & ~none) * WORDS] ^ age[slot & none];
+    seen ^= map[(word & ~none) * WORDS];
   }
   run.seen ^= seen;
 }
@@ -149,8 +149,8 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
     const index = (pos * perByte) | 0;
     const p = at[i - from];
     if (end > size || (((end - 1) * perByte) | 0) !== index || count === 0 || p === NOT_THERE) break;
-    let e = slots[p ^ (p >> 31)];
-    if (e < -0x40000000) e = slots[(p & ~63) | (e & 63)];
+    let e = slots[(p ^ (p >> 31)) << 1];
+    if (e < -0x40000000) e = slots[((p & ~63) | (e & 63)) << 1];
     let spent = now + nsPerCall;
     if (e <= 0) {
       if (p < 0) break;
@@ -214,16 +214,16 @@ function readMiss(m: Machine, mapping: MappingId, index: number, at: number): nu
 /** Puts a folio of one page in a slot of a leaf that holds no folio. @kernel mm/filemap.c __filemap_add_folio (6.18) */
 function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: number, at: number): void {
   const { map, spaces, pages, tracer } = m;
-  const { slots, age, count, values } = pages.nodes;
+  const { slots, count, values } = pages.nodes;
   const n = at >> 6;
-  const old = slots[at];
+  const old = slots[at << 1];
   const w = folio * WORDS;
   if (old !== 0) {
-    if (values[n] === count[n] || slots[at + 1] === siblingEntry(at & 63)) xaClearValue(pages, at);
+    if (values[n] === count[n] || slots[(at + 1) << 1] === siblingEntry(at & 63)) xaClearValue(pages, at);
     else values[n] -= 1;
   } else if (values[n] === count[n]) addCounts(pages, n, 1, 0);
   else count[n] += 1;
-  slots[at] = folio;
+  slots[at << 1] = folio;
   map[w] |= PG_locked;
   map[w + W_REFCOUNT] = 2;
   map[w + W_MAPPING] = mapping << 2;
@@ -235,6 +235,6 @@ function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: numbe
   m.vmstat[NR_FILE_PAGES] += 1;
   m.cached[0] += 1;
   if (tracer !== null) tracer.addToPageCache?.(mapping, index, 0, folio);
-  if (old !== 0) workingsetRefault(m, folio, toValue(old), age[at]);
+  if (old !== 0) workingsetRefault(m, folio, toValue(old), slots[(at << 1) | 1] >>> 0);
   folioAddLru(m, folio);
 }

@@ -31,7 +31,7 @@ const NOT_PLAIN =
 export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: number): number {
   const { map, spaces, lruvecs, pages, tracer, vmstat, zones } = m;
   const { isolated, slotOf: at, nonresidentAge } = lruvecs;
-  const { slots, age, count, values, shift } = pages.nodes;
+  const { slots, count, values, shift } = pages.nodes;
   // Which of them are plain, and where they lie in the tree.
   let end = from;
   let seen = 0;
@@ -42,11 +42,11 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     if (mapping === 0) break;
     const index = map[w + W_INDEX];
     let node = toNode(spaces.head[mapping]);
-    for (let s = shift[node]; s > 0; s -= 6) node = slots[(node << 6) | ((index >>> s) & 63)] & 0x1fffffff;
+    for (let s = shift[node]; s > 0; s -= 6) node = slots[((node << 6) | ((index >>> s) & 63)) << 1] & 0x1fffffff;
     at[end] = (node << 6) | (index & 63);
-    seen ^= slots[at[end]];
   }
   if (end === from) return from;
+  for (let i = from; i < end; i++) seen ^= slots[at[i] << 1];
   lruvecs.seen ^= seen;
   let own = 0;
   for (let i = from; i < end; i++) {
@@ -60,8 +60,8 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     if (tracer !== null) tracer.deleteFromPageCache?.(mapping as never, map[w + W_INDEX], 0, f as never);
     // A clean folio is marked only in a file that has marks, and their sum is in the root.
     if (xaMarked(pages, spaces.head[mapping], XA_MARK_TOWRITE)) clearSlotMark(pages, slot, XA_MARK_TOWRITE);
-    slots[slot] = valueEntry((target << 1) | ((flags & PG_workingset) === 0 ? 0 : 1));
-    age[slot] = old;
+    slots[slot << 1] = valueEntry((target << 1) | ((flags & PG_workingset) === 0 ? 0 : 1));
+    slots[(slot << 1) | 1] = old;
     nonresidentAge[target] = old + 1;
     if (values[node] + 1 === count[node]) addCounts(pages, node, 0, 1);
     else values[node] += 1;
