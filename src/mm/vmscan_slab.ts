@@ -9,6 +9,7 @@ import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.t
 import { NR_LRU_LISTS } from './swap.ts';
 import { V } from './vmstat.ts';
 import { countShadowNodes } from './workingset.ts';
+import { zswapShrinkSlab } from './zswap.ts';
 
 /** @kernel mm/shrinker.c SHRINK_BATCH (6.18) */
 const SHRINK_BATCH = 128;
@@ -43,6 +44,7 @@ export function doShrinkSlab(freeable: number, deferred: number, priority: numbe
  * shadows with them. @kernel mm/shrinker.c shrink_slab_memcg (6.18)
  */
 export function shrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
+  if (m.swap.zswap.everEnabled) zswapShrinkSlab(m, memcg, priority);
   const { lruvecs: t, pages } = m;
   if (memcg >= pages.tags.rows || pages.tags.shadow[memcg] === 0) return;
   let has = slabPageState(m, memcg);

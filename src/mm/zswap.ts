@@ -25,8 +25,9 @@ import { swapWritepage } from './page_io.ts';
 import { folioPut } from './swap.ts';
 import { readSwapCacheAsync, type SwapRead, swapCacheDelFolio } from './swap_state.ts';
 import { folioSwap } from './swap_table.ts';
+import { doShrinkSlab } from './vmscan_slab.ts';
 import { V } from './vmstat.ts';
-import { type ZsPool, zsCreatePool, zsFree, zsMalloc } from './zsmalloc.ts';
+import { type ZsPool, zsCompact, zsCreatePool, zsFree, zsMalloc, zsShrinkerCount } from './zsmalloc.ts';
 
 const { PG_dirty, PG_locked, PG_reclaim, PG_uptodate } = PG;
 
@@ -72,6 +73,8 @@ export interface Zswap {
   freeRow: number;
   storedPages: number;
   storedIncompressible: number;
+  /** Work on the pool's fragments that was put off. */
+  compactDeferred: number;
   /** By group: oldest and youngest entry, entries, pages read from the device since the last count, put-off work. */
   readonly oldest: number[];
   readonly youngest: number[];
@@ -100,6 +103,7 @@ export const zswapInit = (): Zswap => ({
   freeRow: 0,
   storedPages: 0,
   storedIncompressible: 0,
+  compactDeferred: 0,
   oldest: [],
   youngest: [],
   count: [],
@@ -298,7 +302,7 @@ function writebackEntry(m: Machine, e: number): number {
 }
 
 /** Looks at up to `want` of a group's oldest entries; returns how many were written; stops at a page in use if told so. @kernel mm/zswap.c shrink_memcg_cb (6.18) */
-export function zswapShrinkWalk(m: Machine, memcg: number, want: number, stopInUse: boolean): number {
+function zswapShrinkWalk(m: Machine, memcg: number, want: number, stopInUse: boolean): number {
   const z = m.swap.zswap;
   const t = z.entries;
   let written = 0;
@@ -340,7 +344,7 @@ export function zswapShrinkWorker(m: Machine): void {
 }
 
 /** Entries of a group that the shrinker may write out. @kernel mm/zswap.c zswap_shrinker_count (6.18) */
-export function zswapShrinkerCount(m: Machine, memcg: MemcgId): number {
+function zswapShrinkerCount(m: Machine, memcg: MemcgId): number {
   const z = m.swap.zswap;
   if (!z.shrinkerEnabled || !z.writeback || z.storedPages === 0) return 0;
   const freeable = z.count[memcg] ?? 0;
@@ -348,4 +352,27 @@ export function zswapShrinkerCount(m: Machine, memcg: MemcgId): number {
   z.diskSwapins[memcg] = Math.max(swapins - freeable, 0);
   const left = freeable - Math.min(swapins, freeable);
   return Math.floor((left * zswapTotalPages(m)) / z.storedPages);
+}
+
+/** @kernel mm/shrinker.c SHRINK_BATCH (6.18) */
+const SHRINK_BATCH = 128;
+/** What it costs to make an object again: entries need I/O. @kernel include/linux/shrinker.h DEFAULT_SEEKS (6.18) */
+const DEFAULT_SEEKS = 2;
+
+/** A reclaim lets a group's entries be written out, and (for the whole machine) the pool be compacted. @kernel mm/zswap.c zswap_shrinker_scan (6.18) */
+export function zswapShrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
+  const z = m.swap.zswap;
+  const plan = doShrinkSlab(zswapShrinkerCount(m, memcg), z.deferred[memcg] ?? 0, priority, DEFAULT_SEEKS);
+  z.deferred[memcg] = plan.deferred;
+  for (let left = plan.scan; left > 0; left -= SHRINK_BATCH) {
+    m.vmstat[V.slabs_scanned] += Math.min(left, SHRINK_BATCH);
+    if (zswapShrinkWalk(m, memcg, Math.min(left, SHRINK_BATCH), true) <= 0) break;
+  }
+  if (memcg !== 0) return;
+  const pool = z.pool as ZsPool;
+  const compact = doShrinkSlab(zsShrinkerCount(pool), z.compactDeferred, priority, DEFAULT_SEEKS);
+  z.compactDeferred = compact.deferred;
+  if (compact.scan === 0) return;
+  m.vmstat[V.slabs_scanned] += SHRINK_BATCH;
+  zsCompact(m, pool);
 }
