@@ -420,7 +420,7 @@ export class Replay {
 
   /** Operations on the program's memory. */
   private memoryOp(e: Events, i: number): void {
-    this.program ??= new ReplayMm(this.m, this.device);
+    this.program ??= new ReplayMm(this.m, this.device, this.skipped);
     const { program } = this;
     const op = e.op[i] as number;
     const id = e.id[i] as number;

@@ -13,7 +13,7 @@ import { doMlock } from '../mm/mlock_vma.ts';
 import { mmAlloc } from '../mm/mm_struct.ts';
 import { doMmap, doMunmap, dupMm, getUnmappedArea, mmput } from '../mm/mmap.ts';
 import { doMprotect } from '../mm/mprotect.ts';
-import { accessPage } from '../mm/pgtable.ts';
+import { accessPage, accessPages } from '../mm/pgtable.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
 import {
@@ -64,8 +64,8 @@ export class ReplayMm {
   readonly mm: MmId;
   /** By number of the script. */
   readonly maps = new Map<number, ScriptMap>();
-  /** Touches that ended in a signal. */
-  signals = 0;
+  /** What could not be done, by name, with how often. */
+  readonly skipped: Record<string, number>;
   /** Faults of the recorder's own pages. */
   ownFaults = 0;
   outOfMemory = 0;
@@ -74,17 +74,22 @@ export class ReplayMm {
   private readonly anonymous: FileId[] = [];
   private mount: Tmpfs | null = null;
 
-  constructor(m: Machine, device: Device) {
+  constructor(m: Machine, device: Device, skipped: Record<string, number>) {
     this.m = m;
     this.device = device;
+    this.skipped = skipped;
     this.mm = mmAlloc(m);
     if (this.mm === 0) throw new QuireError('ENOMEM', 'no memory for the page tables of the program');
   }
 
-  /** An error of a call that the recorder would have stopped at. */
-  private check(result: number, what: string): void {
-    if (result >= 0) return;
-    throw new QuireError('ENOMEM', `${what} fails with error ${-result}`);
+  /** An error of a call, which the recorder would have stopped at, is counted. */
+  private check(result: number, what: string): boolean {
+    if (result < 0) this.skip(`${what} that the kernel refuses`);
+    return result >= 0;
+  }
+
+  private skip(what: string): void {
+    this.skipped[what] = (this.skipped[what] ?? 0) + 1;
   }
 
   /** mmap of `length` bytes at `offset` of a file (0: anonymous memory), `at` bytes past a boundary. */
@@ -92,7 +97,7 @@ export class ReplayMm {
     const { m, mm } = this;
     const size = m.config.pageSize;
     const base = getUnmappedArea(m, mm, length + ROOM, 0 as FileId, 0);
-    this.check(base, 'mmap');
+    if (!this.check(base, 'mmap')) return;
     let flags = protFlags(arg) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
     if ((arg & SHARED) !== 0) {
       flags |= VM_SHARED | VM_MAYSHARE;
@@ -102,16 +107,17 @@ export class ReplayMm {
     const addr = Math.ceil(base / BOUNDARY) * BOUNDARY + at;
     // Shared memory of no file is a file of the kernel's own mount of tmpfs, as long as somebody maps it.
     const backing = file === 0 && (arg & SHARED) !== 0 ? this.shmem(length) : file;
-    this.check(doMmap(m, mm, { addr, length, flags, file: backing, pgoff: offset / size }), 'mmap');
+    const mapped = this.check(doMmap(m, mm, { addr, length, flags, file: backing, pgoff: offset / size }), 'mmap');
     if (backing !== file) (m.files.count[backing] as number)--;
+    if (!mapped) return;
     this.maps.set(id, { addr, length });
   }
 
-  /** The mapping's address plus an offset; a mapping that is not there is the reader's to refuse. */
+  /** The mapping's address plus an offset; below zero: it is not there, which is counted. */
   private at(id: number, offset: number): number {
     const map = this.maps.get(id);
-    if (map === undefined) throw new QuireError('EINVAL', `mapping ${id} is not mapped`);
-    return map.addr + offset;
+    if (map === undefined) this.skip('operation on a mapping that is not there');
+    return map === undefined ? -1 : map.addr + offset;
   }
 
   private shmem(length: number): FileId {
@@ -123,7 +129,9 @@ export class ReplayMm {
 
   munmap(id: number, offset: number, length: number): void {
     const { m, anonymous } = this;
-    this.check(doMunmap(m, this.mm, this.at(id, offset), length), 'munmap');
+    const start = this.at(id, offset);
+    if (start < 0) return;
+    this.check(doMunmap(m, this.mm, start, length), 'munmap');
     for (let i = anonymous.length - 1; i >= 0; i--) {
       const file = anonymous[i] as FileId;
       if (m.files.count[file] !== 0) continue;
@@ -135,18 +143,25 @@ export class ReplayMm {
   mprotect(id: number, offset: number, length: number, arg: number): void {
     // The recorder gives the right to read, whatever is asked.
     const prot = VM_READ | ((arg & PROT_WRITE) !== 0 ? VM_WRITE : 0);
-    this.check(doMprotect(this.m, this.mm, this.at(id, offset), length, prot), 'mprotect');
+    const start = this.at(id, offset);
+    if (start >= 0) this.check(doMprotect(this.m, this.mm, start, length, prot), 'mprotect');
   }
 
   mlock(id: number, offset: number, length: number): void {
     const start = this.at(id, offset);
-    this.check(doMlock(this.m, this.mm, start, length, true), 'mlock');
-    this.populate(start, length);
+    if (start >= 0 && this.check(doMlock(this.m, this.mm, start, length, true), 'mlock')) this.populate(start, length);
   }
 
   madvise(id: number, offset: number, length: number, advice: string): void {
     const start = this.at(id, offset);
-    while (madvise(this.m, this.mm, start, length, advice as never) > 0) this.sleep();
+    if (start < 0) return;
+    let result = madvise(this.m, this.mm, start, length, advice as never);
+    while (result > 0) {
+      this.sleep();
+      result = madvise(this.m, this.mm, start, length, advice as never);
+    }
+    // Nothing to collapse is an error that the recorder passes over.
+    if (advice !== 'collapse') this.check(result, `madvise ${advice}`);
   }
 
   /** A child that exits at once. */
@@ -162,13 +177,17 @@ export class ReplayMm {
 
   /** One load or store in each page of the range, in order. */
   touch(id: number, offset: number, length: number, write: boolean): void {
-    const { m } = this;
+    const { m, mm } = this;
     const size = m.config.pageSize;
     const from = this.at(id, 0);
-    const first = Math.floor(offset / size) * size;
-    for (let at = first; at < offset + length; at += size) {
-      m.now += TOUCH_NS;
-      if (!accessPage(m, this.mm, from + at, write) && !this.fault(from + at, write)) return;
+    if (from < 0) return;
+    const end = from + offset + length;
+    for (let at = from + Math.floor(offset / size) * size; ; at += size) {
+      const stop = accessPages(m, mm, at, end, write);
+      m.now += TOUCH_NS * Math.ceil((stop - at) * m.pagesPerByte);
+      if (stop >= end) return;
+      at = stop;
+      if (!this.fault(at, write)) return;
     }
   }
 
@@ -189,8 +208,9 @@ export class ReplayMm {
           continue;
         }
         if ((result & VM_FAULT_ERROR) === 0) break;
-        if ((result & VM_FAULT_OOM) !== 0) this.outOfMemory++;
-        return this.signal();
+        if ((result & VM_FAULT_OOM) === 0) return this.signal();
+        this.outOfMemory++;
+        return false;
       }
     } while (!accessPage(m, this.mm, addr, write));
     return true;
@@ -207,7 +227,7 @@ export class ReplayMm {
   }
 
   private signal(): false {
-    this.signals++;
+    this.skip('access that ends in a signal');
     return false;
   }
 

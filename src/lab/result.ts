@@ -183,7 +183,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
       operations: r.ops,
       read_bytes: r.readBytes,
       written_bytes: r.writtenBytes,
-      out_of_memory: r.outOfMemory,
+      out_of_memory: r.outOfMemory + (r.memory?.outOfMemory ?? 0),
     },
     lru_folios: lru(m.lruvecs.folios, m.memcgs.nr),
     lru_pages: lru(m.lruvecs.pages, m.memcgs.nr),

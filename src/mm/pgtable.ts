@@ -188,6 +188,35 @@ export function accessPage(m: Machine, mm: MmId, addr: number, write: boolean): 
   return true;
 }
 
+/** The same for each page of [start, end), in order: the address of the first one that faults, or `end`. */
+export function accessPages(m: Machine, mm: MmId, start: number, end: number, write: boolean): number {
+  const { pt } = m;
+  const { entries } = pt;
+  const page = m.config.pageSize;
+  const span = 2 ** pt.pmdShift;
+  const needs = write ? _PAGE_PRESENT | _PAGE_RW : _PAGE_PRESENT;
+  const sets = write ? _PAGE_ACCESSED | _PAGE_DIRTY : _PAGE_ACCESSED;
+  for (let addr = start; addr < end; ) {
+    const e = pmdOffset(m, mm, addr);
+    if (e < 0) return addr;
+    const flags = entries[e * 2 + 1];
+    const next = Math.min(addr - (addr % span) + span, end);
+    if ((flags & PTE_TABLE) === 0) {
+      if ((flags & needs) !== needs) return addr;
+      entries[e * 2 + 1] = flags | sets;
+      addr = next;
+      continue;
+    }
+    let w = ((entries[e * 2] << pt.entryShift) + ((addr >>> pt.pageShift) & pt.pteMask)) * 2 + 1;
+    for (; addr < next; addr += page, w += 2) {
+      const f = entries[w];
+      if ((f & needs) !== needs) return addr;
+      entries[w] = f | sets;
+    }
+  }
+  return end;
+}
+
 /** Number of the PMD entry, with tables made on the way; −1: no memory. @kernel mm/memory.c __pmd_alloc (6.18) */
 export const pmdAlloc = (m: Machine, mm: MmId, addr: number): number => entryAlloc(m, mm, addr, 1);
 
