@@ -3,7 +3,7 @@
  *
  * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L) and the free lists (B):
  *  F1 an entry of a file's tree is a folio that names that file, at an index that is a multiple of its size;
- *  F2 its order is at least the file's smallest and at most its largest;
+ *  F2 its order is at least the file's smallest and at most its largest (a collapse of tmpfs: that of a huge page);
  *  F3 it holds one reference for each of its pages and mappings, one for private data, and one for each batch it waits in; more only
  *     while the caller says that somebody uses it;
  *  F4 the DIRTY mark is set exactly when the folio is dirty (not of tmpfs), the WRITEBACK mark when it is under write-back;
@@ -75,7 +75,8 @@ export function checkFilemap(m: Machine, idle: boolean): void {
       const order = folioOrder(map, f);
       const index = folioIndex(map, f);
       claim(folioMapping(map, f) === s && index % (1 << order) === 0 && index >= i, 'F1');
-      claim(order >= (spaces.minOrder[s] as number) && order <= (spaces.maxOrder[s] as number), 'F2');
+      const collapsed = swapbacked && order === m.thp.pmdOrder;
+      claim(order >= (spaces.minOrder[s] as number) && (collapsed || order <= (spaces.maxOrder[s] as number)), 'F2');
       const flags = folioFlags(map, f);
       const expected =
         (1 << order) + ((flags & PG.PG_private) !== 0 ? 1 : 0) + (waiting.get(f) ?? 0) + folioMapcount(m, f);

@@ -9,6 +9,8 @@ import type { AddressSpaceOperations, AddressSpaces, Files } from './address_spa
 import type { AnonVmas } from './anon_vma.ts';
 import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId, SwapEntry } from './ids.ts';
+import type { Khugepaged } from './khugepaged.ts';
+import type { Collapse } from './khugepaged_collapse.ts';
 import type { Memcgs } from './memcontrol.ts';
 import type { MlockBatch } from './mlock.ts';
 import type { Mms } from './mm_struct.ts';
@@ -104,6 +106,8 @@ export interface Machine {
   readonly anonVmas: AnonVmas;
   readonly mlock: MlockBatch;
   readonly rmap: RmapWalk;
+  readonly khugepaged: Khugepaged;
+  readonly collapse: Collapse;
   /** A bit a frame: its page may hold something other than zeros. */
   readonly written: Int32Array;
   readonly pt: PageTables;

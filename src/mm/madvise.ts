@@ -6,6 +6,7 @@
 import { GFP_HIGHUSER_MOVABLE } from './gfp.ts';
 import { type MmId, NO_FOLIO, type Pfn, type SwapEntry, type VmaId } from './ids.ts';
 import { khugepagedEnterVma } from './khugepaged.ts';
+import { madviseCollapse } from './khugepaged_collapse.ts';
 import type { Machine } from './machine.ts';
 import { madviseRemove, madviseWillneed } from './madvise_file.ts';
 import { madviseLruRange } from './madvise_lru.ts';
@@ -132,7 +133,7 @@ function madviseVma(m: Machine, vma: VmaId, start: number, end: number, advice: 
       madviseLruRange(m, vma, start, end, advice);
       return 0;
     case 'collapse':
-      return -EINVAL;
+      return madviseCollapse(m, vma, start, end);
     default:
       return -EINVAL;
   }

@@ -7,6 +7,8 @@ import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './a
 import { anonVmasInit } from './anon_vma.ts';
 import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
+import { khugepagedInit } from './khugepaged.ts';
+import { collapseInit } from './khugepaged_collapse.ts';
 import { type Machine, type MachineConfig, PAGES_DELETED } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { mlockBatch } from './mlock.ts';
@@ -62,6 +64,8 @@ export function machine(config: MachineConfig): Machine {
     anonVmas: anonVmasInit(),
     mlock: mlockBatch(),
     rmap: rmapWalkState(),
+    khugepaged: khugepagedInit(),
+    collapse: collapseInit(geometry.levels[0].bits),
     written: writtenInit(frames),
     pt: pageTablesInit(geometry),
     spaces: allocate(addressSpaceLayout, 16),

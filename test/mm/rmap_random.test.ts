@@ -1,5 +1,5 @@
 /**
- * Random loads, stores, forks, advice, locks, splits, migrations and swapping of a few address spaces. After every step all map
+ * Random loads, stores, forks, advice, locks, splits, collapses, migrations and swapping of a few address spaces. After every step all map
  * counts are counted anew from the page tables (R1 to R6), with both ways of counting, and a page that was stored into holds
  * something as long as nobody drops it. At the end all memory is free.
  */
@@ -10,6 +10,7 @@ import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
 import { canSplitFolio, folioSplit } from '../../src/mm/huge_memory.ts';
 import { shrinkHugeZeroFolioScan } from '../../src/mm/huge_memory_anon.ts';
 import type { FileId, FolioId, MmId, Pfn } from '../../src/mm/ids.ts';
+import { khugepagedRun } from '../../src/mm/khugepaged.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { isolatedAdd, type MigrationTarget, migratePages, putbackMovablePages } from '../../src/mm/migrate.ts';
@@ -101,7 +102,8 @@ class World {
     const s = r.pick(this.spaces);
     const [from, nr] = this.range();
     const addr = BASE + from * 4096;
-    switch (r.below(14)) {
+    m.now += 3e9;
+    switch (r.below(16)) {
       case 0:
       case 1:
       case 2:
@@ -153,8 +155,14 @@ class World {
       case 12:
         this.pageout(s);
         break;
+      case 13:
+        khugepagedRun(m, m.now);
+        break;
+      case 14:
+        for (const b of [0, 1, 2]) madvise(m, s.mm, BASE + b * HUGE * 4096, HUGE * 4096, 'collapse');
+        break;
       default:
-        madvise(m, s.mm, addr, nr * 4096, r.pick(['hugepage', 'nohugepage', 'cold', 'pageout'] as const));
+        madvise(m, s.mm, addr, nr * 4096, r.pick(['hugepage', 'nohugepage', 'cold', 'pageout', 'collapse'] as const));
     }
   }
 
