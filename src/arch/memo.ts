@@ -1,0 +1,234 @@
+/**
+ * The memo in front of all TLBs of a pass. Nearly every access is to a page that was touched a moment ago, and hits in the first level of
+ * every configuration; what it changes there is a time of use. The memo is a small table of such pages, found by a few bits of the
+ * page's number. An access that it knows is one compare and one time noted, however many configurations there are. It is no
+ * part of what is modelled: counts are the same for every size of it.
+ *
+ * A memo entry stands for a page (of the smallest page size of the pass), leads to the entry that each configuration's first level has
+ * for it, and knows when the page was used last, how often since it was noted, and whether stores are known to be allowed.
+ * Whoever takes an entry out of a first level takes the memo entries that lead to it away first.
+ *
+ * Invariants (checkPass):
+ *   M1  a memo entry in use leads, in every configuration, to an entry of the first level that translates its page;
+ *   M2  it is on the chain of that entry, once, and chains hold no other memo entries.
+ */
+import { assert } from '../base/errors.ts';
+import { checkTlb, EMPTY, HASH, INFO_CLASS, keyOfTag, MEMO, type Tlb, tlbDrop, viewOfTag } from './tlb.ts';
+import type { Translator } from './walk.ts';
+
+/** log2 of the memo's entries. */
+const MEMO_BITS = 7;
+export const MEMO_SHIFT: number = 32 - MEMO_BITS;
+export const CODE_SIZE = 64;
+/** Page of an entry that is not in use: no address is near it. */
+export const NO_PAGE: number = -(2 ** 60);
+
+/** Configurations that are translated in one pass over the accesses. */
+export interface Pass {
+  readonly translators: readonly Translator[];
+  /** The smallest page size of all. */
+  readonly pageBytes: number;
+
+  // Memo, by entry.
+  readonly page: Float64Array;
+  readonly time: Float64Array;
+  readonly hits: Int32Array;
+  readonly stores: Uint8Array;
+  /** By entry and configuration: the entry of its first level; the next memo entry of that one. */
+  readonly slot: Int32Array;
+  readonly chain: Int32Array;
+  /** Pages from which instructions were fetched: they are mapped in all configurations. */
+  readonly code: Float64Array;
+
+  /** Address of the page that is translated, the time, the end of the access. Numbers here, because arguments would be put on the heap. */
+  readonly at: Float64Array;
+  /** By configuration: the entry for that page; −1: none, or it is gone. */
+  readonly found: Int32Array;
+  /** What was refused: configuration, address of the page, what it wanted. */
+  faultConfig: number;
+  faultAddress: number;
+  faultStore: boolean;
+  faultFetch: boolean;
+  /** An access was refused and is to be tried again. */
+  refused: boolean;
+}
+
+export function pass(translators: readonly Translator[]): Pass {
+  const n = translators.length;
+  assert(n > 0, 'pass: no configuration');
+  const entries = 1 << MEMO_BITS;
+  return {
+    translators,
+    pageBytes: Math.min(...translators.map((x) => 2 ** x.tlb.geometry.pageShift)),
+    page: new Float64Array(entries).fill(NO_PAGE),
+    time: new Float64Array(entries),
+    hits: new Int32Array(entries),
+    stores: new Uint8Array(entries),
+    slot: new Int32Array(entries * n),
+    chain: new Int32Array(entries * n),
+    code: new Float64Array(CODE_SIZE).fill(NO_PAGE),
+    at: new Float64Array(3),
+    found: new Int32Array(n).fill(-1),
+    faultConfig: 0,
+    faultAddress: 0,
+    faultStore: false,
+    faultFetch: false,
+    refused: false,
+  };
+}
+
+/** Takes a memo entry away: what it knew goes where it belongs. */
+export function memoRemove(p: Pass, h: number): void {
+  const { translators, slot, chain } = p;
+  const n = translators.length;
+  const time = p.time[h];
+  const hits = p.hits[h];
+  for (let c = 0, i = h * n; c < n; c++, i++) {
+    const x = translators[c];
+    const { links, times, info } = x.tlb;
+    const s = slot[i];
+    if (time > times[s]) times[s] = time;
+    x.counts.l1Hits[info[s] & INFO_CLASS] += hits;
+    const m = (s << 2) | MEMO;
+    if (links[m] === h) links[m] = chain[i];
+    else {
+      let at = links[m];
+      while (chain[at * n + c] !== h) at = chain[at * n + c];
+      chain[at * n + c] = chain[i];
+    }
+  }
+  p.page[h] = NO_PAGE;
+  p.hits[h] = 0;
+}
+
+/** Notes the page p.at, with the entries p.found, in memo entry `h`. */
+export function memoFill(p: Pass, h: number, stores: number): void {
+  const { translators, slot, chain, found } = p;
+  const n = translators.length;
+  if (p.page[h] !== NO_PAGE) memoRemove(p, h);
+  for (let c = 0, i = h * n; c < n; c++, i++) {
+    const { links } = translators[c].tlb;
+    const m = (found[c] << 2) | MEMO;
+    slot[i] = found[c];
+    chain[i] = links[m];
+    links[m] = h;
+  }
+  p.page[h] = p.at[0];
+  p.time[h] = p.at[1];
+  p.stores[h] = stores;
+}
+
+/** When an entry of the first level was used last. */
+function timeOf(p: Pass, c: number, t: Tlb, s: number): number {
+  let time = t.times[s];
+  const n = p.translators.length;
+  for (let h = t.links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
+  return time;
+}
+
+/** The entry of ways [from, to) of the first level that was used longest ago, without memo entries. */
+export function victimOfSet(p: Pass, c: number, from: number, to: number): number {
+  const t = p.translators[c].tlb;
+  const { times, links } = t;
+  const n = p.translators.length;
+  let victim = from;
+  let oldest = Infinity;
+  for (let s = from; s < to; s = (s + 1) | 0) {
+    let time = times[s];
+    if (time >= oldest) continue;
+    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
+    if (time < oldest) {
+      oldest = time;
+      victim = s;
+    }
+  }
+  while (links[(victim << 2) | MEMO] >= 0) memoRemove(p, links[(victim << 2) | MEMO]);
+  return victim;
+}
+
+/** The same for a full array: the next of the sorted ones that was not used since it was sorted. */
+export function victimOfFull(p: Pass, c: number, a: number): number {
+  const t = p.translators[c].tlb;
+  const { sorted, sortedTimes, sortedAt, links } = t;
+  for (;;) {
+    for (let i = sortedAt[a]; i < t.lists[a]; i++) {
+      const s = sorted[i];
+      if (timeOf(p, c, t, s) !== sortedTimes[i]) continue;
+      sortedAt[a] = i + 1;
+      while (links[(s << 2) | MEMO] >= 0) memoRemove(p, links[(s << 2) | MEMO]);
+      return s;
+    }
+    sortByTime(p, c, a);
+  }
+}
+
+/** By insertion: entries that made room in order are in order still. */
+function sortByTime(p: Pass, c: number, a: number): void {
+  const t = p.translators[c].tlb;
+  const { sorted, sortedTimes } = t;
+  const from = t.base[a];
+  for (let i = from; i < t.lists[a]; i++) {
+    const s = sorted[i];
+    const time = timeOf(p, c, t, s);
+    let at = i;
+    while (at > from && sortedTimes[at - 1] > time) {
+      sorted[at] = sorted[at - 1];
+      sortedTimes[at] = sortedTimes[at - 1];
+      at--;
+    }
+    sorted[at] = s;
+    sortedTimes[at] = time;
+  }
+  t.sortedAt[a] = from;
+}
+
+/** Takes an entry out of configuration `c`, of either level. */
+export function entryDrop(p: Pass, c: number, a: number, s: number): void {
+  const t = p.translators[c].tlb;
+  if (a < t.l1Arrays) {
+    while (t.links[(s << 2) | MEMO] >= 0) memoRemove(p, t.links[(s << 2) | MEMO]);
+    if (p.found[c] === s) p.found[c] = -1;
+  }
+  tlbDrop(t, a, s);
+}
+
+/** Empties the memo, so that the counts are complete. */
+export function settle(p: Pass): void {
+  for (let h = 0; h < p.page.length; h++) if (p.page[h] !== NO_PAGE) memoRemove(p, h);
+}
+
+/** Where the memo keeps a page. */
+export const memoOf = (page: number, pageBytes: number): number => Math.imul(page / pageBytes, HASH) >>> MEMO_SHIFT;
+
+/** Walks the invariants of a pass and of its TLBs. */
+export function checkPass(p: Pass): void {
+  const n = p.translators.length;
+  for (let c = 0; c < n; c++) {
+    const t = p.translators[c].tlb;
+    checkTlb(t);
+    const on = new Map<number, number>();
+    for (let a = 0; a < t.l1Arrays; a++)
+      for (let s = t.base[a]; s < t.lists[a]; s++) {
+        assert(
+          (t.tags[s] === EMPTY) === (t.times[s] === EMPTY),
+          'M1: an empty entry with a time, or one in use without',
+        );
+        for (let h = t.links[s * 4 + MEMO]; h >= 0; h = p.chain[h * n + c]) {
+          assert(!on.has(h), 'M2: a memo entry on two chains');
+          on.set(h, s);
+        }
+      }
+    for (let h = 0; h < p.page.length; h++) {
+      if (p.page[h] === NO_PAGE) continue;
+      const s = p.slot[h * n + c];
+      assert(on.get(h) === s, 'M2: a memo entry that is not on its chain');
+      on.delete(h);
+      const tag = t.tags[s];
+      assert(
+        tag >= 0 && Math.floor(p.page[h] * t.viewPerByte[viewOfTag(tag)]) === keyOfTag(tag),
+        'M1: a memo entry that leads to another page',
+      );
+    }
+    assert(on.size === 0, 'M2: a memo entry that is not in use on a chain');
+  }
+}

@@ -1,0 +1,458 @@
+/**
+ * A translation lookaside buffer of two levels with its page-walk caches, exact for the geometry that is stated: which entry is
+ * found, which one makes room. All entries lie in one table of typed arrays; an array of the TLB is a range of them.
+ *
+ * Entries are found by looking at each way of a set, or by hashing where an array is one set of many (*full*). What makes room is
+ * the least recently used entry of the set (true LRU):
+ *
+ *   second level and walk caches   the entries of a set are on a list in order of use; the last one goes
+ *   first level                    the entry used longest ago goes, by time of use. Most of these times stand elsewhere: pages used
+ *                                  of late are known to a memo in front (memo.ts), which alone notes when they are used. An
+ *                                  entry has a chain of the memo entries that lead to it, and its time is the latest of all.
+ *                                  A full array keeps its entries sorted by time, and sorts again when all those have been used since.
+ *
+ * A *class* is a size of translation that page tables can have (a leaf, a group with the contiguous hint, a group that hardware
+ * coalesces). A *view* is one way to look for an entry: an array together with one size. Entries of several sizes share an array as
+ * in hardware: an entry's tag names its view, and each view that has entries is looked up.
+ *
+ * Invariants (checkTlb; those of the memo are in memo.ts):
+ *   L1  no two entries of an array have one tag; a tag's view belongs to that array;
+ *   L2  an entry stands in the set of its key, and is found there;
+ *   L3  every entry of a full array that is in use is on the chain of its hash, once, and none else is;
+ *   L4  every entry of a set of the second level is on the set's list once; entries not in use stand behind those in use;
+ *   L5  a view's `live` is the number of entries with its tag.
+ */
+import { assert, QuireError } from '../base/errors.ts';
+import type { Cpu, TlbArraySpec } from './cpus.ts';
+import type { PageTableGeometry } from './pgtable.ts';
+
+/** A size of translation. */
+export interface TranslationClass {
+  readonly bytes: number;
+  /** Level of the leaf. */
+  readonly level: number;
+  /** Neighbouring leaves that one entry holds; 1: a leaf by itself. */
+  readonly group: number;
+  /** The group is made by hardware from neighbouring frames, not by the contiguous hint. */
+  readonly coalesced: boolean;
+}
+
+const CLASSES_MAX = 8;
+/** Of an entry: its class, and whether every page of it is known to be writable and dirty. */
+export const INFO_CLASS = 0x0f;
+export const INFO_WRITABLE = 0x40;
+/** Views of a tag, and address spaces. */
+export const VIEW_MAX = 16;
+export const ASID_MAX = 8;
+/** A tag is its key times this, and `viewTag`. */
+export const TAG_UNIT = 128;
+/** Tag and time of an entry that is not in use. */
+export const EMPTY = -1;
+export const HASH: number = 0x9e3779b1 | 0;
+/** Beyond every address. */
+export const END: number = 2 ** 52;
+/** An interval of so many entries is looked up one by one; a larger one is found by looking through the array. */
+const ONE_BY_ONE = 64;
+
+/** Words of `viewWords`: is the array full, first entry, ways, sets less one or −1, sets, first hash head, shift of the hash, first list head. */
+export const VIEW_FULL = 0;
+export const VIEW_BASE = 1;
+export const VIEW_WAYS = 2;
+export const VIEW_MASK = 3;
+export const VIEW_SETS = 4;
+export const VIEW_HASH = 5;
+export const VIEW_SHIFT = 6;
+export const VIEW_LISTS = 7;
+
+/** Words of `links`: next and previous on the list of the set, next on the hash chain, head of the list. First level: first memo entry in PREV. */
+export const NEXT = 0;
+export const PREV = 1;
+export const CHAIN = 2;
+export const LIST = 3;
+export const MEMO = PREV;
+
+export interface Tlb {
+  readonly cpu: string;
+  readonly geometry: PageTableGeometry;
+  readonly classes: readonly TranslationClass[];
+
+  // Entries, and behind those of an array the heads of its lists.
+  /** Key and view; −1: empty. */
+  readonly tags: Float64Array;
+  readonly info: Uint8Array;
+  /** Four words an entry. */
+  readonly links: Int32Array;
+  /** First level: when it was used last, the memo apart; −1: empty. */
+  readonly times: Float64Array;
+  /** Head of each hash chain, of all full arrays. */
+  readonly heads: Int32Array;
+
+  // Arrays.
+  readonly full: Uint8Array;
+  readonly base: Int32Array;
+  readonly ways: Int32Array;
+  readonly sets: Int32Array;
+  /** First list head; entries end there. */
+  readonly lists: Int32Array;
+  readonly hash: Int32Array;
+  readonly hashShift: Int32Array;
+  /** Full arrays of the first level: entries from the one used longest ago, at the array's first entry; and the next to be looked at. */
+  readonly sorted: Int32Array;
+  readonly sortedTimes: Float64Array;
+  readonly sortedAt: Int32Array;
+
+  // Views: those of the first level, of the second, then of walk caches.
+  readonly viewArray: Int32Array;
+  /** 1 / bytes of an entry. */
+  readonly viewPerByte: Float64Array;
+  /** What a tag of this view adds to its key, in the address space in use. */
+  readonly viewTag: Float64Array;
+  /** The geometry of a view's array, for the loops: eight words a view. */
+  readonly viewWords: Int32Array;
+  readonly live: Int32Array;
+  readonly l1Views: number;
+  readonly l2Views: number;
+  readonly views: number;
+  /** By class: the view that an entry of it goes to. −1 on the second level: not kept there. */
+  readonly l1Of: Int32Array;
+  readonly l2Of: Int32Array;
+  /** By level of the table that is read: the view that keeps its entries; −1: none. */
+  readonly walkOf: Int32Array;
+
+  /** Arrays of the first level. */
+  readonly l1Arrays: number;
+  /** x86: an invalidation of one page drops the upper entries of the whole address space. */
+  readonly dropsWalks: boolean;
+  /** Pages that hardware coalesces; 1: none. */
+  readonly coalesces: number;
+  asid: number;
+}
+
+/** Sizes of translation that these page tables and this CPU can have, smallest first. */
+function classesOf(g: PageTableGeometry, coalesces: number): TranslationClass[] {
+  const classes: TranslationClass[] = [];
+  const add = (level: number, group: number, coalesced: boolean) =>
+    classes.push({ bytes: 2 ** g.levels[level].shift * group, level, group, coalesced });
+  for (const [level, { leaf }] of g.levels.entries()) {
+    if (!leaf) continue;
+    add(level, 1, false);
+    if (level === 0 && coalesces > 1) add(0, coalesces, true);
+    const cont = level === 0 ? g.contPtes : level === 1 ? g.contPmds : 1;
+    if (cont > 1) add(level, cont, false);
+  }
+  assert(classes.length <= CLASSES_MAX, 'tlb: more classes of translations than there is room for');
+  return classes;
+}
+
+/** The array of a level that takes a class, and the size of its entries there; undefined: none does. */
+function placeOf(
+  arrays: readonly TlbArraySpec[],
+  c: TranslationClass,
+  pageBytes: number,
+): { array: number; bytes: number } | undefined {
+  let best: { array: number; bytes: number } | undefined;
+  for (const [array, spec] of arrays.entries()) {
+    if (c.coalesced && spec.coalesces === c.group) return { array, bytes: c.bytes };
+    const largest = c.coalesced ? pageBytes : c.bytes;
+    for (const bytes of spec.sizes)
+      if (bytes <= largest && bytes >= pageBytes && (best === undefined || bytes > best.bytes)) best = { array, bytes };
+  }
+  return best;
+}
+
+/** A TLB as the CPU has it, empty. @throws QuireError EINVAL when the CPU has no such pages */
+export function tlb(cpu: Cpu, g: PageTableGeometry): Tlb {
+  const pageBytes = 2 ** g.pageShift;
+  const specs = [...cpu.l1, ...cpu.l2];
+  const coalesces = Math.max(1, ...specs.map((s) => s.coalesces ?? 1));
+  const classes = classesOf(g, coalesces);
+  if (!cpu.l1.some((s) => s.sizes.includes(pageBytes)))
+    throw new QuireError('EINVAL', `cpu '${cpu.name}' has no pages of ${pageBytes / 1024} KiB, as ${g.name} needs`);
+
+  const arrays = specs.map(({ entries, ways }) => ({ entries, ways }));
+  const views: { array: number; bytes: number }[] = [];
+  const view = (from: number, array: number, bytes: number): number => {
+    for (let v = from; v < views.length; v++) if (views[v].array === array && views[v].bytes === bytes) return v;
+    return views.push({ array, bytes }) - 1;
+  };
+  const l1Of = classes.map((c) => {
+    const place = placeOf(cpu.l1, c, pageBytes);
+    return place === undefined ? -1 : view(0, place.array, place.bytes);
+  });
+  const l1Views = views.length;
+  const l2Of = classes.map((c) => {
+    const place = placeOf(cpu.l2, c, pageBytes);
+    return place === undefined ? -1 : view(l1Views, cpu.l1.length + place.array, place.bytes);
+  });
+  const l2Views = views.length;
+  const walkOf = g.levels.map(() => -1);
+  for (const spec of cpu.walkCaches) {
+    const own =
+      spec.inSecondLevel === true ? cpu.l1.length : arrays.push({ entries: spec.entries, ways: spec.ways }) - 1;
+    for (const [level, { name, shift }] of g.levels.entries())
+      if (level > 0 && spec.levels.includes(name)) walkOf[level] = views.push({ array: own, bytes: 2 ** shift }) - 1;
+  }
+  assert(views.length <= VIEW_MAX, 'tlb: more views than a tag has room for');
+  return build(cpu, g, classes, coalesces, arrays, views, { l1Of, l2Of, walkOf, l1Views, l2Views });
+}
+
+function build(
+  cpu: Cpu,
+  geometry: PageTableGeometry,
+  classes: readonly TranslationClass[],
+  coalesces: number,
+  arrays: readonly { entries: number; ways: number }[],
+  views: readonly { array: number; bytes: number }[],
+  maps: { l1Of: number[]; l2Of: number[]; walkOf: number[]; l1Views: number; l2Views: number },
+): Tlb {
+  let slots = 0;
+  let heads = 0;
+  const rows = arrays.map(({ entries, ways }) => {
+    const full = ways === 0 || ways >= entries;
+    if (!full && entries % ways !== 0)
+      throw new QuireError('EINVAL', `cpu '${cpu.name}': ${entries} entries do not fill sets of ${ways}`);
+    const sets = full ? 1 : entries / ways;
+    const bits = Math.max(2, Math.ceil(Math.log2(entries)) + 1);
+    const row = {
+      full: full ? 1 : 0,
+      base: slots,
+      ways: entries / sets,
+      sets,
+      lists: slots + entries,
+      hash: heads,
+      hashShift: 32 - bits,
+    };
+    slots += entries + sets;
+    if (full) heads += 2 ** bits;
+    return row;
+  });
+  const wordsOf = (r: (typeof rows)[number]): number[] => {
+    const mask = (r.sets & (r.sets - 1)) === 0 ? r.sets - 1 : -1;
+    return [r.full, r.base, r.ways, mask, r.sets, r.hash, r.hashShift, r.lists];
+  };
+  const l1End = rows[cpu.l1.length - 1].lists;
+  const t: Tlb = {
+    cpu: cpu.name,
+    geometry,
+    classes,
+    tags: new Float64Array(slots),
+    info: new Uint8Array(slots),
+    links: new Int32Array(slots * 4),
+    times: new Float64Array(slots),
+    heads: new Int32Array(heads),
+    full: Uint8Array.from(rows, (r) => r.full),
+    base: Int32Array.from(rows, (r) => r.base),
+    ways: Int32Array.from(rows, (r) => r.ways),
+    sets: Int32Array.from(rows, (r) => r.sets),
+    lists: Int32Array.from(rows, (r) => r.lists),
+    hash: Int32Array.from(rows, (r) => r.hash),
+    hashShift: Int32Array.from(rows, (r) => r.hashShift),
+    sorted: new Int32Array(l1End),
+    sortedTimes: new Float64Array(l1End),
+    sortedAt: new Int32Array(rows.length),
+    viewArray: Int32Array.from(views, (v) => v.array),
+    viewPerByte: Float64Array.from(views, (v) => 1 / v.bytes),
+    viewTag: Float64Array.from(views, (_, v) => v),
+    viewWords: Int32Array.from(views.flatMap((v) => wordsOf(rows[v.array]))),
+    live: new Int32Array(views.length),
+    l1Views: maps.l1Views,
+    l2Views: maps.l2Views,
+    views: views.length,
+    l1Of: Int32Array.from(maps.l1Of),
+    l2Of: Int32Array.from(maps.l2Of),
+    walkOf: Int32Array.from(maps.walkOf),
+    l1Arrays: cpu.l1.length,
+    dropsWalks: cpu.arch === 'x86_64',
+    coalesces,
+    asid: 0,
+  };
+  clear(t);
+  return t;
+}
+
+function clear(t: Tlb): void {
+  const { links } = t;
+  t.tags.fill(EMPTY);
+  t.times.fill(EMPTY);
+  t.heads.fill(-1);
+  for (let a = 0; a < t.base.length; a++) {
+    t.sortedAt[a] = t.lists[a];
+    for (let s = t.base[a]; s < t.lists[a]; s++) {
+      if (a < t.l1Arrays) {
+        t.sorted[s] = s;
+        links[s * 4 + MEMO] = -1;
+      }
+    }
+    if (a < t.l1Arrays) continue;
+    for (let set = 0; set < t.sets[a]; set++) {
+      const head = t.lists[a] + set;
+      links[head * 4 + NEXT] = links[head * 4 + PREV] = links[head * 4 + LIST] = head;
+      for (let w = t.ways[a] - 1; w >= 0; w--) {
+        const s = t.base[a] + set * t.ways[a] + w;
+        links[s * 4 + LIST] = head;
+        pushFront(links, s);
+      }
+    }
+  }
+}
+
+/** The tag of an entry: which page of which address space, in which view. */
+export const tagOf = (key: number, asid: number, view: number): number => key * TAG_UNIT + (asid * VIEW_MAX + view);
+export const keyOfTag = (tag: number): number => Math.floor(tag / TAG_UNIT);
+export const viewOfTag = (tag: number): number => tag & (VIEW_MAX - 1);
+const asidOfTag = (tag: number): number => (tag / VIEW_MAX) & (ASID_MAX - 1);
+
+export function setOf(t: Tlb, a: number, key: number): number {
+  const sets = t.sets[a];
+  return (sets & (sets - 1)) === 0 ? key & (sets - 1) : (key - Math.floor(key / sets) * sets) | 0;
+}
+
+/** The entry with this tag in array `a`, or −1. `key` is the tag's. */
+export function tlbFind(t: Tlb, a: number, key: number, tag: number): number {
+  const { tags } = t;
+  if (t.full[a] === 1) {
+    const { links } = t;
+    let s = t.heads[(t.hash[a] + (Math.imul(key, HASH) >>> t.hashShift[a])) | 0];
+    while (s >= 0 && tags[s] !== tag) s = links[(s << 2) | CHAIN];
+    return s;
+  }
+  const from = (t.base[a] + Math.imul(setOf(t, a, key), t.ways[a])) | 0;
+  const to = (from + t.ways[a]) | 0;
+  for (let s = from; s < to; s = (s + 1) | 0) if (tags[s] === tag) return s;
+  return -1;
+}
+
+/** Takes an entry off the list of its set. */
+export function unlink(links: Int32Array, s: number): void {
+  const n = links[s << 2];
+  const p = links[(s << 2) | PREV];
+  links[p << 2] = n;
+  links[(n << 2) | PREV] = p;
+}
+
+/** Puts an entry at the front of the list of its set. */
+export function pushFront(links: Int32Array, s: number): void {
+  const head = links[(s << 2) | LIST];
+  const n = links[head << 2];
+  links[head << 2] = s;
+  links[(s << 2) | PREV] = head;
+  links[s << 2] = n;
+  links[(n << 2) | PREV] = s;
+}
+
+/** Takes an entry off its hash chain. `hash`, `shift`: of its array. */
+export function unchain(t: Tlb, s: number, hash: number, shift: number): void {
+  const { links, heads } = t;
+  const h = (hash + (Math.imul(keyOfTag(t.tags[s]), HASH) >>> shift)) | 0;
+  let at = heads[h];
+  if (at === s) {
+    heads[h] = links[(s << 2) | CHAIN];
+    return;
+  }
+  while (links[(at << 2) | CHAIN] !== s) at = links[(at << 2) | CHAIN];
+  links[(at << 2) | CHAIN] = links[(s << 2) | CHAIN];
+}
+
+/** The address space whose translations are used. */
+export function tlbSetAsid(t: Tlb, asid: number): void {
+  t.asid = asid;
+  for (let v = 0; v < t.views; v++) t.viewTag[v] = asid * VIEW_MAX + v;
+}
+
+/** Empties an entry, which makes room before all others. Of the first level: no memo entry may lead to it. */
+export function tlbDrop(t: Tlb, a: number, s: number): void {
+  const { links } = t;
+  if (t.full[a] === 1) unchain(t, s, t.hash[a], t.hashShift[a]);
+  t.live[viewOfTag(t.tags[s])]--;
+  t.tags[s] = EMPTY;
+  if (a < t.l1Arrays) {
+    t.times[s] = EMPTY;
+    t.sortedAt[a] = t.lists[a];
+    return;
+  }
+  unlink(links, s);
+  const head = links[s * 4 + LIST];
+  const last = links[head * 4 + PREV];
+  links[last * 4] = s;
+  links[s * 4 + PREV] = last;
+  links[s * 4] = head;
+  links[head * 4 + PREV] = s;
+}
+
+/** Calls `found` for the entries of a view that overlap [start, end) of an address space. */
+export function tlbOverlapping(
+  t: Tlb,
+  v: number,
+  start: number,
+  end: number,
+  asid: number,
+  found: (array: number, entry: number) => void,
+): void {
+  if (t.live[v] === 0) return;
+  const a = t.viewArray[v];
+  const first = Math.floor(start * t.viewPerByte[v]);
+  const last = Math.ceil(end * t.viewPerByte[v]);
+  if (last - first <= ONE_BY_ONE) {
+    for (let key = first; key < last; key++) {
+      const s = tlbFind(t, a, key, tagOf(key, asid, v));
+      if (s >= 0) found(a, s);
+    }
+    return;
+  }
+  for (let s = t.base[a]; s < t.lists[a]; s++) {
+    const tag = t.tags[s];
+    if (tag < 0 || viewOfTag(tag) !== v || asidOfTag(tag) !== asid) continue;
+    const key = keyOfTag(tag);
+    if (key >= first && key < last) found(a, s);
+  }
+}
+
+/** Bytes of address space that the entries in use reach, of both levels. */
+export function tlbReach(t: Tlb): number {
+  let bytes = 0;
+  for (let v = 0; v < t.l2Views; v++) bytes += t.live[v] / t.viewPerByte[v];
+  return bytes;
+}
+
+/** Walks the invariants L1–L5. */
+export function checkTlb(t: Tlb): void {
+  const live = new Int32Array(t.views);
+  for (let a = 0; a < t.base.length; a++) {
+    const seen = new Set<number>();
+    for (let s = t.base[a]; s < t.lists[a]; s++) {
+      const tag = t.tags[s];
+      if (tag < 0) continue;
+      assert(!seen.has(tag), 'L1: a tag twice in an array');
+      seen.add(tag);
+      assert(t.viewArray[viewOfTag(tag)] === a, 'L1: a tag of another array');
+      live[viewOfTag(tag)]++;
+      assert(tlbFind(t, a, keyOfTag(tag), tag) === s, 'L2, L3: an entry that is not found');
+    }
+    if (a >= t.l1Arrays) for (let set = 0; set < t.sets[a]; set++) checkSet(t, a, set);
+    if (t.full[a] === 1) checkChains(t, a, seen.size);
+  }
+  for (let v = 0; v < t.views; v++) assert(live[v] === t.live[v], 'L5: live counts differ');
+}
+
+function checkSet(t: Tlb, a: number, set: number): void {
+  const { links } = t;
+  const head = t.lists[a] + set;
+  const from = t.base[a] + set * t.ways[a];
+  let n = 0;
+  let empty = false;
+  for (let s = links[head * 4]; s !== head; s = links[s * 4]) {
+    assert(s >= from && s < from + t.ways[a] && links[links[s * 4] * 4 + PREV] === s, 'L4: a broken list');
+    assert(!(empty && t.tags[s] >= 0), 'L4: an entry in use behind one that is not');
+    empty = t.tags[s] < 0;
+    assert(++n <= t.ways[a], 'L4: a list without end');
+  }
+  assert(n === t.ways[a], 'L4: an entry that is not on its list');
+}
+
+function checkChains(t: Tlb, a: number, used: number): void {
+  let chained = 0;
+  for (let h = 0; h < 2 ** (32 - t.hashShift[a]); h++)
+    for (let s = t.heads[t.hash[a] + h]; s >= 0; s = t.links[s * 4 + CHAIN])
+      assert(s >= t.base[a] && s < t.lists[a] && t.tags[s] >= 0 && ++chained <= used, 'L3: a broken chain');
+  assert(chained === used, 'L3: entries in use and chained ones differ');
+}
