@@ -3,7 +3,7 @@
  * from what is touched:
  *
  *   blocks of 64 KiB      code  = fetched from, never stored to       data = the rest
- *   joined to areas       code with code, data with data, over gaps of less than 1 MiB, from first page to last
+ *   joined to areas       neighbours of one sort, over gaps of less than 1 MiB, from first page to last
  *   an area of code, and one of data that is never stored to, is a mapping of a file of its own, not cached yet;
  *   any other is anonymous, private and writable
  */
@@ -26,59 +26,30 @@ export interface Area {
 
 const GAP = 2 ** 20;
 
-/** Areas for what is touched, in pages of `pageSize` bytes. */
+const isCode = (touched: number): boolean => (touched & TOUCH_FETCH) !== 0 && (touched & TOUCH_STORE) === 0;
+
+/** Areas for what is touched, in pages of `pageSize` bytes. Regions ascend. */
 export function areasFromRegions(regions: readonly Region[], pageSize: number): Area[] {
-  const code = joined(regions.filter(isCode), pageSize);
-  const data = joined(
-    regions.filter((r) => !isCode(r)),
-    pageSize,
-  );
-  // Data on both sides of code is two areas, and so is code around data.
-  const all = [...cut(code, data), ...cut(data, code)].sort((a, b) => a.start - b.start);
-  const areas: Area[] = [];
-  for (const { start, end, touched } of all) {
-    const at = Math.max(start, areas.at(-1)?.end ?? 0);
-    if (at >= end) continue;
+  const joined: { start: number; end: number; touched: number; code: boolean }[] = [];
+  for (const { start, end, touched } of regions) {
+    const code = isCode(touched);
+    const last = joined.at(-1);
+    const from = Math.max(Math.floor(start / pageSize) * pageSize, last?.end ?? 0);
+    const to = Math.ceil(end / pageSize) * pageSize;
+    // A page that two sorts share is of the sort that came first, and may be stored to if either is.
+    if (last !== undefined && (to <= from || (last.code === code && from - last.end < GAP))) {
+      last.end = Math.max(last.end, to);
+      last.touched |= touched;
+    } else {
+      if (last !== undefined && start < last.end) last.touched |= touched;
+      joined.push({ start: from, end: to, touched, code });
+    }
+  }
+  return joined.map(({ start, end, touched }) => {
     const exec = (touched & TOUCH_FETCH) !== 0 ? PROT_EXEC : 0;
     const stored = (touched & TOUCH_STORE) !== 0;
-    areas.push({
-      start: at,
-      end,
-      prot: PROT_READ | exec | (stored ? PROT_WRITE : 0),
-      file: stored ? '' : `file at ${at.toString(16)}`,
-      offset: 0,
-    });
-  }
-  return areas;
-}
-
-const isCode = (r: Region): boolean => (r.touched & TOUCH_FETCH) !== 0 && (r.touched & TOUCH_STORE) === 0;
-
-/** Neighbours become one, in whole pages. */
-function joined(regions: readonly Region[], pageSize: number): Region[] {
-  const out: Region[] = [];
-  for (const r of regions) {
-    const start = Math.floor(r.start / pageSize) * pageSize;
-    const end = Math.ceil(r.end / pageSize) * pageSize;
-    const last = out.at(-1);
-    if (last !== undefined && start - last.end < GAP)
-      out[out.length - 1] = { start: last.start, end: Math.max(end, last.end), touched: last.touched | r.touched };
-    else out.push({ start, end, touched: r.touched });
-  }
-  return out;
-}
-
-/** Areas of one sort, cut where an area of the other sort begins inside them. */
-function cut(areas: readonly Region[], others: readonly Region[]): Region[] {
-  return areas.flatMap((area) => {
-    const inside = others.filter((o) => o.start > area.start && o.end < area.end);
-    let at = area.start;
-    const parts: Region[] = [];
-    for (const { start, end } of inside) {
-      parts.push({ start: at, end: start, touched: area.touched });
-      at = end;
-    }
-    return [...parts, { start: at, end: area.end, touched: area.touched }];
+    const prot = PROT_READ | exec | (stored ? PROT_WRITE : 0);
+    return { start, end, prot, file: stored ? '' : `file at ${start.toString(16)}`, offset: 0 };
   });
 }
 

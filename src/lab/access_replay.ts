@@ -3,25 +3,17 @@
  * tables of the modelled program, and where they have nothing to the fault handler. All CPUs of one pass see one machine: what
  * differs between them is only what they keep.
  *
- *     batch ──► filter ──► TLB of CPU 1 ──► page tables ──► handleMmFault
- *                    └───► TLB of CPU 2 ──┘
+ *     batch ──► memo ──► TLB of CPU 1 ──► page tables ──► handleMmFault
+ *                  └───► TLB of CPU 2 ──┘
  *
  * Without a CPU (recordings of faults hold no more than first touches, so their TLB misses mean nothing) the tables are asked
  * directly.
  */
-import { type AccessEvents, accessEvents, filterAccesses } from '../arch/access_filter.ts';
 import { type Cpu, cpuNamed } from '../arch/cpus.ts';
+import { type Pass, pass, settle } from '../arch/memo.ts';
 import { arm64_4k, arm64_16k, arm64_64k, type PageTableGeometry, x86_64 } from '../arch/pgtable.ts';
-import {
-  begin,
-  flushAll,
-  invalidate,
-  skip,
-  switchTo,
-  type Translator,
-  translate,
-  translator,
-} from '../arch/translate.ts';
+import { flushAsid, forget, invalidate, skip, switchTo, translate } from '../arch/translate.ts';
+import { type Translator, translator, type WalkedTables } from '../arch/walk.ts';
 import { QuireError } from '../base/errors.ts';
 import { largeFolioOrders } from '../fs/filesystems.ts';
 import { mount } from '../fs/mount.ts';
@@ -36,16 +28,7 @@ import { thpStore } from '../mm/thp.ts';
 import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
 import { vmaLookup } from '../mm/vma.ts';
 import { V } from '../mm/vmstat.ts';
-import {
-  ACCESS_ROWS,
-  type Accesses,
-  type AccessSource,
-  FETCH,
-  GROWSDOWN,
-  MODIFY,
-  type SpaceEvent,
-  STORE,
-} from '../trace/access.ts';
+import { type Accesses, type AccessSource, FETCH, GROWSDOWN, MODIFY, type SpaceEvent, STORE } from '../trace/access.ts';
 import { defaultSettings, MADVICE, SHARED } from '../trace/event.ts';
 import type { Area } from './access_areas.ts';
 import { Space } from './access_space.ts';
@@ -104,7 +87,10 @@ export class AccessReplay {
   private readonly source: AccessSource;
   private readonly byPid = new Map<number, Space>();
   private space: Space;
-  private readonly events: AccessEvents | null;
+  private readonly pass: Pass | null;
+  /** By CPU: the tables that it walks, and their top. */
+  private readonly tables: WalkedTables[];
+  private readonly tops: Int32Array;
   private readonly told: boolean;
   private reclaimed = 0;
 
@@ -132,9 +118,10 @@ export class AccessReplay {
     if (s.swap !== null) setupSwap(this.m, { ...s.swap, data: true });
     this.m.io = this.device;
     if (s.memcg > 0) this.m.currentMemcg = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
-    this.translators = models.map((cpu) => translator(cpu, geometry, ACCESS_ROWS, s.pageSize));
-    const ways = Math.min(...this.translators.map((x) => x.own.ways));
-    this.events = models.length === 0 ? null : accessEvents(ACCESS_ROWS, s.pageSize, ways);
+    this.translators = models.map((cpu) => translator(cpu, geometry));
+    this.pass = models.length === 0 ? null : pass(this.translators);
+    this.tables = models.map(() => this.m.pt);
+    this.tops = new Int32Array(models.length);
     this.space = this.newSpace();
     if (!source.told) {
       this.spaces.push(this.space);
@@ -149,7 +136,9 @@ export class AccessReplay {
 
   private switchTo(space: Space): void {
     this.space = space;
-    for (const x of this.translators) switchTo(x, space.mm);
+    if (this.pass === null) return;
+    switchTo(this.pass, space.mm);
+    this.tops.fill(this.m.mms.pgd[space.mm] as number);
   }
 
   /** Every file is a file of its own on the file system of the settings, none of it cached. */
@@ -184,12 +173,13 @@ export class AccessReplay {
   run(): void {
     for (let batch = this.source.next(); batch !== null; batch = this.source.next()) this.play(batch);
     for (const [name, n] of Object.entries(this.source.skipped)) this.skipped[name] = (this.skipped[name] ?? 0) + n;
+    if (this.pass !== null) settle(this.pass);
     this.space.look();
   }
 
   play(batch: Accesses): void {
     if (batch.count > 0) {
-      if (this.events !== null) this.translated(batch, this.events);
+      if (this.pass !== null) this.translated(batch, this.pass);
       else this.direct(batch);
       this.accesses += batch.count;
       this.m.now += batch.count * ACCESS_NS;
@@ -199,41 +189,41 @@ export class AccessReplay {
     if (batch.event !== null) this.happen(batch.event);
   }
 
-  private translated(batch: Accesses, events: AccessEvents): void {
+  private translated(batch: Accesses, p: Pass): void {
     const { address, size, kind, count } = batch;
-    const { m, translators, space } = this;
-    for (let from = 0; from < count; from = events.end) {
-      filterAccesses(events, address, size, kind, from, count);
-      const top = m.mms.pgd[space.mm] as number;
-      for (const x of translators) {
-        begin(x, events, address, size, kind);
-        while (translate(x, m.pt, top) >= 0) if (!this.resolveFault(x)) skip(x);
-      }
-      this.touch(events);
+    const { tables, tops } = this;
+    let row = 0;
+    for (;;) {
+      row = translate(p, tables, tops, address, size, kind, row, count);
+      if (row === count) break;
+      if (!this.resolveFault(p)) row = skip(p, row);
     }
+    this.space.touched.addAll(address, size, count);
   }
 
-  private touch(events: AccessEvents): void {
-    const { touched } = this.space;
-    const { address, count, pageBytes } = events;
-    if (pageBytes === 4096) for (let e = 0; e < count; e++) touched.add(address[e] as number);
-  }
-
-  /** The translator's fault; false: the access cannot be made. */
-  private resolveFault(x: Translator): boolean {
+  /** The fault of a CPU; false: the access cannot be made. */
+  private resolveFault(p: Pass): boolean {
     const { m, space } = this;
-    const { faultAddress, faultStore, faultFetch } = x;
+    const { faultAddress, faultStore, faultFetch } = p;
+    // What a store finds mapped and may not write to is replaced: the old translation goes.
     const stale = faultStore && accessPage(m, space.mm, faultAddress, false);
-    const pmd = stale ? pmdOffset(m, space.mm, faultAddress) : -1;
-    const huge = stale && pmdLeaf(m, pmd);
+    const huge = stale && pmdLeaf(m, pmdOffset(m, space.mm, faultAddress));
     if (!this.fault(faultAddress, faultStore, faultFetch)) return false;
     if (stale) {
       const bytes = huge ? 2 ** m.pt.pmdShift : m.config.pageSize;
       const start = Math.floor(faultAddress / bytes) * bytes;
-      for (const t of this.translators) invalidate(t, start, start + bytes, false);
+      this.invalidate(start, start + bytes, false);
     }
     this.afterReclaim();
     return true;
+  }
+
+  private invalidate(start: number, end: number, tables: boolean): void {
+    for (let c = 0; c < this.translators.length; c++) invalidate(this.pass as Pass, c, start, end, tables);
+  }
+
+  private flush(): void {
+    for (const [c, x] of this.translators.entries()) flushAsid(this.pass as Pass, c, x.tlb.asid);
   }
 
   /** Where pages were taken away meanwhile, the kernel flushes all: try_to_unmap_flush. @kernel mm/rmap.c try_to_unmap_flush (6.18) */
@@ -243,7 +233,7 @@ export class AccessReplay {
       (v[V.pgsteal_kswapd] as number) + (v[V.pgsteal_direct] as number) + (v[V.pgmigrate_success] as number);
     if (taken === this.reclaimed) return;
     this.reclaimed = taken;
-    for (const x of this.translators) flushAll(x);
+    this.flush();
   }
 
   /** Accesses straight at the tables: of one after the other in one page, the first is enough. */
@@ -333,33 +323,34 @@ export class AccessReplay {
         if (e.file !== '' || (e.prot & SHARED) !== 0) space.mapForeign(e.address, e.length, (e.prot & SHARED) !== 0);
         else space.map(e.address, e.length, e.prot, 0, 0);
         if ((e.prot & GROWSDOWN) !== 0) space.stackStart = e.address;
-        this.forget(e.address, e.length);
+        this.unmapped(e.address, e.length);
         break;
       case 'unmap':
         space.unmap(e.address, e.length);
-        this.forget(e.address, e.length);
+        this.unmapped(e.address, e.length);
         break;
       case 'protect':
         space.protect(e.address, e.length, e.prot);
-        this.forget(e.address, e.length);
+        this.unmapped(e.address, e.length);
         break;
       case 'advise':
         space.advise(e.address, e.length, MADVICE[e.advice] as (typeof MADVICE)[number]);
-        this.forget(e.address, e.length);
+        this.unmapped(e.address, e.length);
         break;
       case 'move':
         space.move(e.address, e.length, e.to, e.newLength);
-        this.forget(e.address, e.length);
-        this.forget(e.to, e.newLength);
+        this.unmapped(e.address, e.length);
+        this.unmapped(e.to, e.newLength);
         break;
       case 'fork': {
         const child = space.fork();
         this.byPid.set(e.pid, child);
         this.spaces.push(child);
-        for (const x of this.translators) flushAll(x);
+        this.flush();
         break;
       }
       case 'exec':
+        if (this.pass !== null) forget(this.pass, space.mm);
         space.exec();
         this.switchTo(space);
         break;
@@ -377,8 +368,8 @@ export class AccessReplay {
     space.look();
   }
 
-  private forget(start: number, length: number): void {
-    for (const x of this.translators) invalidate(x, start, start + length, true);
+  private unmapped(start: number, length: number): void {
+    this.invalidate(start, start + length, true);
   }
 
   private process(pid: number): Space {
@@ -394,6 +385,7 @@ export class AccessReplay {
   private exit(space: Space, e: Extract<SpaceEvent, { op: 'exit' }>): void {
     space.look();
     space.live = e;
+    if (this.pass !== null) forget(this.pass, space.mm);
     space.end();
     for (const [pid, s] of this.byPid) if (s === space) this.byPid.delete(pid);
   }

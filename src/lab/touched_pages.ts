@@ -5,6 +5,8 @@ const PIECE_SHIFT = 27;
 const PIECE_BYTES: number = 2 ** PIECE_SHIFT;
 const PIECE_WORDS = 1024;
 export const TOUCHED_PAGE = 4096;
+const PER_PAGE: number = 1 / TOUCHED_PAGE;
+const RECENT_MASK = 255;
 
 export class TouchedPages {
   /** Pages touched. */
@@ -13,12 +15,29 @@ export class TouchedPages {
   private readonly pieces: Int32Array;
   private bits = new Int32Array(16 * PIECE_WORDS);
   private used = 1;
+  /** Pages that are known to be there, by their last bits. */
+  private readonly recent = new Float64Array(RECENT_MASK + 1).fill(-TOUCHED_PAGE);
   private lastPiece = -1;
   private lastBase = 0;
 
   /** `end`: the first address that nobody has. */
   constructor(end: number) {
     this.pieces = new Int32Array(Math.ceil(end / PIECE_BYTES));
+  }
+
+  /** All pages of the accesses of a batch. */
+  addAll(address: Float64Array, size: Uint16Array, count: number): void {
+    const { recent } = this;
+    for (let i = 0; i < count; i++) {
+      const at = address[i] as number;
+      const key = (at * PER_PAGE) | 0;
+      const inside = at - (recent[key & RECENT_MASK] as number);
+      if (inside >= 0 && inside + (size[i] as number) <= TOUCHED_PAGE) continue;
+      const end = at + (size[i] as number);
+      const page = Math.floor(at * PER_PAGE) * TOUCHED_PAGE;
+      recent[key & RECENT_MASK] = page;
+      for (let p = page; p < end; p += TOUCHED_PAGE) this.add(p);
+    }
   }
 
   add(address: number): void {
@@ -50,6 +69,7 @@ export class TouchedPages {
 
   /** The pages of [start, end), whole ones, are not touched any more. */
   remove(start: number, end: number): void {
+    this.recent.fill(-TOUCHED_PAGE);
     for (let address = start; address < end; ) {
       const piece = Math.floor(address / PIECE_BYTES);
       const stop = Math.min(end, (piece + 1) * PIECE_BYTES);

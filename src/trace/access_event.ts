@@ -36,14 +36,18 @@ export function parseEvent(json: string): SpaceEvent | null {
   } catch {
     return null;
   }
-  if (typeof value !== 'object' || value === null) return null;
+  return typeof value === 'object' && value !== null && isSound(value) ? value : null;
+}
+
+/** Is it an event, with numbers that make sense? */
+export function isSound(value: object): value is SpaceEvent {
   const record = value as Readonly<Record<string, unknown>>;
   const { op } = record;
-  if (typeof op !== 'string' || !Object.hasOwn(fields, op)) return null;
+  if (typeof op !== 'string' || !Object.hasOwn(fields, op)) return false;
   const checks = fields[op as SpaceEvent['op']];
-  if (Object.keys(record).length !== Object.keys(checks).length + 1) return null;
-  for (const [name, check] of Object.entries(checks)) if (!check(record[name])) return null;
+  if (Object.keys(record).length !== Object.keys(checks).length + 1) return false;
+  for (const [name, check] of Object.entries(checks)) if (!check(record[name])) return false;
   const { address: at, length } = record;
-  if (typeof at === 'number' && typeof length === 'number' && at + length > ADDRESS_END) return null;
-  return record as SpaceEvent;
+  if (typeof at === 'number' && typeof length === 'number' && at + length > ADDRESS_END) return false;
+  return true;
 }

@@ -28,6 +28,7 @@ import {
   type SpaceEvent,
   STORE,
 } from './access.ts';
+import { isSound } from './access_event.ts';
 import { opened } from './access_records.ts';
 import { PROT_EXEC, PROT_READ, PROT_WRITE, SHARED } from './event.ts';
 import { callEvent, callsOf } from './faults_calls.ts';
@@ -39,10 +40,11 @@ const USER_END = 2 ** 47;
 /** Bits of an error code: a store, a fetch. @kernel arch/x86/include/asm/trap_pf.h X86_PF_WRITE (6.18) */
 const PF_WRITE = 2;
 const PF_INSTR = 16;
+const MAPS_EXPECTED = 'expected areas as /proc/PID/maps has them';
 const CLONE_VM = 0x100;
 
 /** `comm-PID (TGID) [cpu] flags time: event: text`; a command's name may hold anything. */
-const LINE = /^ *(.*)-(\d+) +\( *([\d-]+)\) \[\d+\] \S+ +[\d.]+: (\w+): (.*)$/;
+const LINE = /^ *(.*)-(\d{1,9}) +\( *(\d{1,9}|-+)\) \[\d+\] \S+ +[\d.]+: (\w+): (.*)$/;
 
 /** A call that has begun: its number and arguments. */
 interface Call {
@@ -128,7 +130,7 @@ class FaultsReader implements AccessSource {
       }
       if (feed.more()) continue;
       if (feed.end - feed.at === feed.room) throw this.error(`a line of more than ${feed.room} bytes`);
-      if (feed.at < feed.end) throw this.error('the last line has no end: is the file cut off?');
+      if (feed.at < feed.end) throw this.error('the last line has no end: is the file cut off?', this.lines + 1);
       return null;
     }
   }
@@ -219,9 +221,14 @@ class FaultsReader implements AccessSource {
   }
 
   private events(process: number, events: readonly SpaceEvent[]): void {
-    if (events.length === 0) return;
-    this.run(process);
-    this.queue.push(...events);
+    for (const event of events) {
+      if (!isSound(event)) {
+        count(this.skipped, 'odd system call');
+        continue;
+      }
+      this.run(process);
+      this.queue.push(event);
+    }
   }
 
   /** The heap's end: what lies between the old one and the new one is mapped or unmapped. */
@@ -248,7 +255,7 @@ class FaultsReader implements AccessSource {
   }
 
   private fork(thread: number, process: number, rest: string): void {
-    const m = / child_pid=(\d+)$/.exec(rest);
+    const m = / child_pid=(\d{1,9})$/.exec(rest);
     const call = this.calls.get(thread);
     if (m === null) return;
     const child = Number(m[1]);
@@ -268,8 +275,8 @@ class FaultsReader implements AccessSource {
   private mark(text: string): void {
     const [word = '', ...fields] = text.split(' ');
     if (word === 'map' || word === 'present') this.started.push([word, fields]);
-    else if (word === 'started') this.start(Number(fields[0]));
-    else if (word === 'ended') {
+    else if (word === 'started' && /^\d{1,9}$/.test(fields[0] ?? '')) this.start(Number(fields[0]));
+    else if (word === 'ended' && /^\d{1,9}$/.test(fields[0] ?? '')) {
       const [pid = 0, faults = -1, majorFaults = -1, rss = -1, peak = -1] = fields.map(Number);
       if (this.memoryOf.has(pid)) return;
       this.events(pid, [{ op: 'exit', faults, majorFaults, rss, peak }]);
@@ -288,20 +295,24 @@ class FaultsReader implements AccessSource {
     const hex = (text: string | undefined): number => Number.parseInt(text ?? '', 16);
     for (const [word, fields] of this.started) {
       if (word === 'present') {
-        this.queue.push([STORE, hex(fields[0])]);
+        const page = hex(fields[0]);
+        if (!(page < USER_END)) throw this.error(MAPS_EXPECTED);
+        this.queue.push([STORE, page]);
         continue;
       }
       const [start = 0, end = 0] = [hex(fields[0]), hex(fields[1])];
       const rights = fields[2] ?? '';
       const file = fields[3] === '0' && !/^\[v/.test(fields[4] ?? '') ? '' : fields.slice(4).join(' ');
-      if (!(end > start && end < USER_END)) throw this.error('expected areas as /proc/PID/maps has them');
+      if (!(end > start && end < USER_END)) throw this.error(MAPS_EXPECTED);
       const prot =
         (rights[0] === 'r' ? PROT_READ : 0) |
         (rights[1] === 'w' ? PROT_WRITE : 0) |
         (rights[2] === 'x' ? PROT_EXEC : 0) |
         (rights[3] === 's' ? SHARED : 0) |
         (fields[4] === '[stack]' ? GROWSDOWN : 0);
-      this.queue.push({ op: 'map', address: start, length: end - start, prot, file });
+      const map: SpaceEvent = { op: 'map', address: start, length: end - start, prot, file };
+      if (!isSound(map)) throw this.error(MAPS_EXPECTED);
+      this.queue.push(map);
     }
     this.started = [];
     this.queue.push(...(this.held.get(pid) ?? []));
@@ -309,8 +320,8 @@ class FaultsReader implements AccessSource {
     this.queue.push({ op: 'begin' });
   }
 
-  private error(what: string): InputError {
-    return new InputError(this.stream.path, this.lines, what);
+  private error(what: string, line: number = this.lines): InputError {
+    return new InputError(this.stream.path, line, what);
   }
 }
 
