@@ -50,6 +50,8 @@ export interface Xarray {
   leafAt: number;
   /** Grows when a node is made or freed: until then, positions in `nodes.slots` keep their meaning. */
   shape: number;
+  /** Nodes ever freed: until one more is, a node stays what it is. */
+  freed: number;
 }
 
 /** Bytes of one node in the kernel: struct xa_node, and its share of a slab. @kernel lib/radix-tree.c radix_tree_node_cachep (6.18) */
@@ -85,6 +87,7 @@ export const xarray = (rows = 64): Xarray => ({
   leafHead: 1,
   leafAt: 0,
   shape: 0,
+  freed: 0,
 });
 
 export function newNode(xa: Xarray, tree: number, parent: number, offset: number, shift: number): number {
@@ -115,6 +118,7 @@ export function freeNode(xa: Xarray, n: number): void {
   xa.free = n;
   xa.used--;
   xa.shape++;
+  xa.freed++;
   xa.leafHead = 1;
   const tag = xa.nodes.tag[n] as number;
   xa.tags.used[tag] = (xa.tags.used[tag] as number) - 1;

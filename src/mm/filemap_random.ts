@@ -48,6 +48,10 @@ export interface ReadRun {
   outOfMemory: number;
   /** Scratch: positions in the column of slots; their complement where the slot is not of a leaf; NOT_THERE. */
   readonly slots: Int32Array;
+  /** Scratch: leaves of the file's tree, plus 1, by index >>> 6; 0: not known. Good while no node has been freed since. */
+  leaves: Int32Array;
+  leavesOf: MappingId;
+  leavesFreed: number;
   /** What was seen by looking: kept, so that looking is not found to be useless and left out. */
   seen: number;
 }
@@ -62,10 +66,25 @@ export const readRun = (offset: Float64Array, length: Float64Array, nsPerCall: n
   bytes: 0,
   outOfMemory: 0,
   slots: new Int32Array(AHEAD),
+  leaves: new Int32Array(0),
+  leavesOf: 0 as MappingId,
+  leavesFreed: 0,
   seen: 0,
 });
 
 const NOT_THERE = -0x80000000;
+
+/** What is known of the leaves of the run's file. */
+function leavesKnown(m: Machine, run: ReadRun): Int32Array {
+  const { freed } = m.pages;
+  const mapping = m.files.mapping[run.file] as MappingId;
+  const length = Math.ceil((m.spaces.size[mapping] * m.pagesPerByte) / 64) + 1;
+  if (run.leavesOf !== mapping || run.leaves.length < length) run.leaves = new Int32Array(length);
+  else if (run.leavesFreed !== freed) run.leaves.fill(0);
+  run.leavesOf = mapping;
+  run.leavesFreed = freed;
+  return run.leaves;
+}
 
 /** Finds the slots of rows [from, to) and touches what they hold. */
 function look(m: Machine, run: ReadRun, head: number, from: number, to: number): void {
@@ -75,10 +94,16 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
   const perByte = m.pagesPerByte;
   const root = toNode(head);
   const top = shift[root];
+  const leaves = leavesKnown(m, run);
   for (let i = from, j = 0; i < to; i++, j++) {
     const index = (offset[i] * perByte) | 0;
     if (top < 24 && index >>> (top + 6) !== 0) {
       at[j] = NOT_THERE;
+      continue;
+    }
+    const leaf = leaves[index >>> 6];
+    if (leaf > 0) {
+      at[j] = ((leaf - 1) << 6) | (index & 63);
       continue;
     }
     let n = root;
@@ -96,6 +121,7 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
       s -= 6;
     }
     at[j] = p;
+    if (s === 0) leaves[index >>> 6] = n + 1;
   }
   let seen = 0;
   for (let j = to - from - 1; j >= 0; j--) {
