@@ -10,11 +10,17 @@
  *
  * @kernel mm/huge_memory.c deferred_split_folio (6.18)
  */
-import { type FolioId, NO_FOLIO } from './ids.ts';
+import { folioSplit } from './huge_memory.ts';
+import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
+  folioClear,
   folioFlags,
+  folioNrPages,
   folioOrder,
+  folioRefAdd,
+  folioSet,
+  folioTest,
   PAGE_WORDS,
   W_DEFERRED_NEXT,
   W_DEFERRED_PREV,
@@ -22,8 +28,10 @@ import {
   W_MEMCG,
 } from './mm_types.ts';
 import { PG, PG_partially_mapped, PG_swapcache } from './page_flags.ts';
+import { folioPut } from './swap.ts';
 import { MTHP, modMthpStat } from './thp.ts';
 import { V } from './vmstat.ts';
+import { pageZeroFilled } from './written.ts';
 
 /** End of a queue. */
 const END = -1;
@@ -99,4 +107,57 @@ export function folioUnqueueDeferredSplit(m: Machine, f: FolioId): void {
     modMthpStat(m, order, MTHP.nr_anon_partially_mapped, -1);
   }
   queueDel(m, f);
+}
+
+/** Does the folio hold mostly zeros? Never by the default of max_ptes_none. @kernel mm/huge_memory.c thp_underused (6.18) */
+function thpUnderused(m: Machine, f: FolioId): boolean {
+  const limit = m.thp.khugepaged.maxPtesNone;
+  const huge = 1 << m.thp.pmdOrder;
+  if (limit === huge - 1) return false;
+  let zeros = 0;
+  let filled = 0;
+  for (let p = f as number, end = f + folioNrPages(m.map, f); p < end; p++)
+    if (pageZeroFilled(m, p as Pfn)) {
+      if (++zeros > limit) return true;
+    } else if (++filled >= huge - limit) return false;
+  return false;
+}
+
+/**
+ * Looks at up to `n` folios of a group's queue, from its head, last one first, and splits them. What cannot be split now goes to the
+ * tail if it is mapped in part, and is forgotten otherwise. Folios split; −1: none, and the queue is empty.
+ * @kernel mm/huge_memory.c deferred_split_scan (6.18)
+ */
+export function deferredSplitScan(m: Machine, memcg: number, n: number): number {
+  const { map } = m;
+  const taken: FolioId[] = [];
+  for (let f = deferredFirst(m, memcg); f !== NO_FOLIO && taken.length < n; f = deferredNext(m, f)) {
+    folioRefAdd(map, f, 1);
+    taken.push(f);
+  }
+  const kept: FolioId[] = [];
+  let split = 0;
+  for (let i = taken.length - 1; i >= 0; i--) {
+    const f = taken[i];
+    const partially = folioTestPartiallyMapped(m, f);
+    const underused = !partially && !folioTest(map, f, PG.PG_mlocked) && thpUnderused(m, f);
+    let done = false;
+    if ((partially || underused) && !folioTest(map, f, PG.PG_locked)) {
+      folioSet(map, f, PG.PG_locked);
+      done = folioSplit(m, f, 0, 0, true);
+      folioClear(map, f, PG.PG_locked);
+    }
+    if (done) {
+      split++;
+      if (underused) m.vmstat[V.thp_underused_split_page]++;
+    } else if (partially) kept.push(f);
+    else queueDel(m, f);
+    if (done || !partially) folioPut(m, f);
+  }
+  for (const f of kept) {
+    queueDel(m, f);
+    queueAddTail(m, f);
+    folioPut(m, f);
+  }
+  return split === 0 && m.lruvecs.deferredLength[memcg] === 0 ? -1 : split;
 }

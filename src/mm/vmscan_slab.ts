@@ -1,8 +1,9 @@
 /**
- * Shrinkers: caches of kernel objects that give some back at each step of a reclaim. One is modelled: nodes of the page
- * cache that hold nothing but shadows.
+ * Shrinkers: caches that give some back at each step of a reclaim. Modelled are large folios that are worth splitting
+ * (deferred_split.ts), compressed pages (zswap.ts), and nodes of the page cache that hold nothing but shadows.
  */
 import { xaDropShadowNode } from '../base/xarray_node.ts';
+import { deferredSplitScan } from './deferred_split.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.ts';
@@ -39,12 +40,29 @@ export function doShrinkSlab(freeable: number, deferred: number, priority: numbe
   return { scan, deferred: Math.min(Math.max(deferred + delta - scan, 0), 2 * freeable) };
 }
 
-/**
- * Lets the shrinkers of a group work: page-cache nodes with nothing but shadows go, longest on the list first, and their
- * shadows with them. @kernel mm/shrinker.c shrink_slab_memcg (6.18)
- */
+/** Lets the shrinkers of a group work. @kernel mm/shrinker.c shrink_slab_memcg (6.18) */
 export function shrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
+  if (m.lruvecs.deferredLength[memcg] > 0) shrinkDeferredSplit(m, memcg, priority);
   if (m.swap.zswap.everEnabled) zswapShrinkSlab(m, memcg, priority);
+  shrinkShadowNodes(m, memcg, priority);
+}
+
+/** Splits large folios that are queued for it, first come, first served. @kernel mm/huge_memory.c deferred_split_count (6.18) */
+function shrinkDeferredSplit(m: Machine, memcg: MemcgId, priority: number): void {
+  const { lruvecs: t } = m;
+  const freeable = t.deferredLength[memcg];
+  // @kernel include/linux/shrinker.h DEFAULT_SEEKS (6.18)
+  const plan = doShrinkSlab(freeable, t.splitDeferred[memcg], priority, 2);
+  let left = plan.scan;
+  for (; left > 0; left -= SHRINK_BATCH) {
+    if (deferredSplitScan(m, memcg, Math.min(left, SHRINK_BATCH)) < 0) break;
+    m.vmstat[V.slabs_scanned] += Math.min(left, SHRINK_BATCH);
+  }
+  t.splitDeferred[memcg] = Math.min(plan.deferred + Math.max(left, 0), 2 * freeable);
+}
+
+/** Page-cache nodes with nothing but shadows go, longest on the list first, and their shadows with them. @kernel mm/workingset.c scan_shadow_nodes (6.18) */
+function shrinkShadowNodes(m: Machine, memcg: MemcgId, priority: number): void {
   const { lruvecs: t, pages } = m;
   if (memcg >= pages.tags.rows || pages.tags.shadow[memcg] === 0) return;
   let has = slabPageState(m, memcg);
