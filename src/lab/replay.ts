@@ -11,6 +11,7 @@ import { type Fadvice, genericFadvise, ksysReadahead } from '../mm/fadvise.ts';
 import { type Kiocb, kiocb, READ_DONE, READ_EIO, READ_NOMEM, READ_WAIT } from '../mm/filemap.ts';
 import { filemapReadRandom, type ReadRun, readRun } from '../mm/filemap_random.ts';
 import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
+import { khugepagedRun } from '../mm/khugepaged.ts';
 import { type Machine, PAGES_DELETED } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
@@ -97,6 +98,7 @@ export class Replay {
     this.device = new Device(this.m);
     setupSwap(this.m, s.swap);
     this.m.io = this.device;
+    this.m.khugepaged.enabled = s.khugepaged;
     for (const [name, value] of Object.entries(s.thp)) thpStore(this.m, name, value);
     this.fs = mount(s.fs, s.huge);
     this.files = source.files;
@@ -164,6 +166,7 @@ export class Replay {
   private rows(e: Events, from: number, to: number): void {
     const { m, device } = this;
     const { op, id, offset, length } = e;
+    const daemon = m.khugepaged;
     for (let i = from; i < to; i++) {
       if (op[i] === OP.pread && device.idle) {
         i = this.random(e, i, to);
@@ -175,6 +178,7 @@ export class Replay {
       else if (o === OP.read) this.read(id[i] as number, -1, length[i] as number, true);
       else this.other(e, i);
       device.poll();
+      if (daemon.enabled && daemon.next >= 0 && daemon.next <= m.now) khugepagedRun(m, m.now);
     }
     this.ops += to - from;
   }
