@@ -1,6 +1,6 @@
 /** What a replay of accesses comes to: the figures of one CPU's row, by names that stay (docs/compare.md). */
 import { tlbReach } from '../arch/tlb.ts';
-import type { Translator } from '../arch/translate.ts';
+import type { Translator } from '../arch/walk.ts';
 import { V } from '../mm/vmstat.ts';
 import type { AccessReplay } from './access_replay.ts';
 import type { Counts } from './compare_figures.ts';
