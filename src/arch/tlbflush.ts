@@ -1,0 +1,99 @@
+/**
+ * What it costs to invalidate translations: how many instructions, or one flush of everything, by the rules of x86 and arm64. The engine
+ * says which stretch it unmapped or restricted; the counts say what Linux would have done for it on one CPU. What the TLB then
+ * forgets is `invalidate` in translate.ts: a flush of everything forgets more than was asked, so the answer says which it was.
+ */
+import type { Cpu } from './cpus.ts';
+import type { PageTableGeometry } from './pgtable.ts';
+
+/** @kernel arch/x86/mm/tlb.c tlb_single_page_flush_ceiling (6.18) */
+export const tlb_single_page_flush_ceiling = 33;
+/** Pages that one range instruction of arm64 can name. @kernel arch/arm64/include/asm/tlbflush.h MAX_TLBI_RANGE_PAGES (6.18) */
+export const MAX_TLBI_RANGE_PAGES: number = 32 << 16;
+
+export interface TlbFlushes {
+  readonly arch: Cpu['arch'];
+  readonly pageShift: number;
+  /** Entries of a PTE table: without range instructions arm64 flushes everything from so many entries on. */
+  readonly ptrsPerPte: number;
+  /** arm64: FEAT_TLBIRANGE. */
+  readonly ranges: boolean;
+  /** Stretches that were flushed. */
+  flushes: number;
+  /** Instructions that name one entry: invlpg, tlbi vae1is. On x86 nr_tlb_local_flush_one. */
+  single: number;
+  /** Instructions that name a range. */
+  range: number;
+  /** Flushes of a whole address space. On x86 nr_tlb_local_flush_all. */
+  full: number;
+}
+
+export function tlbFlushes(cpu: Cpu, g: PageTableGeometry, ranges = true): TlbFlushes {
+  return {
+    arch: cpu.arch,
+    pageShift: g.pageShift,
+    ptrsPerPte: 1 << g.levels[0].bits,
+    ranges: cpu.arch === 'arm64' && ranges,
+    flushes: 0,
+    single: 0,
+    range: 0,
+    full: 0,
+  };
+}
+
+/**
+ * Counts the flush of [start, end) in steps of 2^strideShift bytes (a PMD's where only PMD leaves went). Returns true when everything of
+ * the address space is flushed instead.
+ * @kernel arch/x86/mm/tlb.c get_flush_tlb_info (6.18)
+ * @kernel arch/arm64/include/asm/tlbflush.h __flush_tlb_range_nosync (6.18)
+ */
+export function flushTlbRange(f: TlbFlushes, start: number, end: number, strideShift: number): boolean {
+  f.flushes++;
+  const stride = 2 ** strideShift;
+  if (f.arch === 'x86_64') {
+    const entries = Math.floor((end - start) / stride);
+    if (entries > tlb_single_page_flush_ceiling) {
+      f.full++;
+      return true;
+    }
+    f.single += Math.ceil((end - start) / stride);
+    return false;
+  }
+  const bytes = (Math.ceil(end / stride) - Math.floor(start / stride)) * stride;
+  const pages = bytes / 2 ** f.pageShift;
+  if ((!f.ranges && bytes >= f.ptrsPerPte * stride) || pages > MAX_TLBI_RANGE_PAGES) {
+    f.full++;
+    return true;
+  }
+  if (!f.ranges) f.single += bytes / stride;
+  else rangeInstructions(f, pages, stride / 2 ** f.pageShift);
+  return false;
+}
+
+/** A whole address space: exit, or mmu_gather that says so. @kernel arch/x86/include/asm/tlbflush.h flush_tlb_mm (6.18) */
+export function flushTlbMm(f: TlbFlushes): void {
+  f.flushes++;
+  f.full++;
+}
+
+/**
+ * A range instruction names (num + 1) << (5·scale + 1) pages, num to 31, scale 3 down to 0; one page that is left over is named by itself.
+ * @kernel arch/arm64/include/asm/tlbflush.h __flush_tlb_range_op, __TLBI_RANGE_NUM (6.18)
+ */
+function rangeInstructions(f: TlbFlushes, all: number, stride: number): void {
+  let pages = all;
+  for (let scale = 3; pages > 0; ) {
+    if (pages === 1) {
+      f.single++;
+      pages -= stride;
+      continue;
+    }
+    const unit = 2 ** (5 * scale + 1);
+    const num = Math.min(Math.floor(pages / unit), 32) - 1;
+    if (num >= 0) {
+      f.range++;
+      pages -= (num + 1) * unit;
+    }
+    scale--;
+  }
+}
