@@ -7,6 +7,8 @@ import { escapeHtml, htmlTable } from '../view/html.ts';
 import { plot, stackedBar } from '../view/pictures.ts';
 import { accessColumns, formatAccessFigure, replayed, shownAccessGroups } from './access_columns.ts';
 import type { AccessComparison, AccessRow } from './access_compare.ts';
+import type { AccessCurves } from './access_curves.ts';
+import { curvesSection } from './access_curves_show.ts';
 import type { AccessFigures } from './access_figures.ts';
 import { accessAbout, liveText, skippedAccesses } from './access_text.ts';
 import type { AccessTimeline } from './access_timeline.ts';
@@ -21,13 +23,14 @@ interface Drawn extends AccessRow {
 
 const STEPS = 11;
 
-export function accessReport(c: AccessComparison): string {
+export function accessReport(c: AccessComparison, curves: AccessCurves | null = null): string {
   const rows = replayed(c) as readonly Drawn[];
   const title = `${escapeHtml(c.trace)}: ${rows.length} ${rows.length === 1 ? 'setting' : 'settings compared'}`;
   const all: readonly (readonly [id: string, heading: string, html: string])[] = [
     ['table', 'The numbers', tables(c, rows)],
     ['folios', 'Anonymous folios by order', ordersSection(rows)],
     ['memory', 'Memory over the trace', memorySection(rows)],
+    ['curves', 'Curves', curves === null ? '' : curvesSection(curves)],
     ['terms', 'Words', words()],
   ];
   const sections = all.filter(([, , html]) => html !== '');

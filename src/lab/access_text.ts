@@ -2,6 +2,7 @@
 import { formatBytes } from '../base/units.ts';
 import { accessColumns, formatAccessFigure, replayed, shownAccessGroups } from './access_columns.ts';
 import type { AccessComparison, AccessRow } from './access_compare.ts';
+import type { AccessCurves } from './access_curves.ts';
 import { flagOf, formatCount, formatDelta, keysOf, rowLabel, settingText } from './compare_columns.ts';
 import { type Cells, COUNTED, columnsText, csvField } from './compare_text.ts';
 import type { Settings } from './settings.ts';
@@ -99,7 +100,7 @@ export function accessCsv(c: AccessComparison): string {
 }
 
 /** `quire.accesses/1`. */
-export function accessJson(c: AccessComparison): string {
+export function accessJson(c: AccessComparison, curves: AccessCurves | null = null): string {
   const { vary, rows, ...about } = c;
   return `${JSON.stringify({
     ...about,
@@ -107,5 +108,6 @@ export function accessJson(c: AccessComparison): string {
     basis: 'counted',
     vary: Object.fromEntries(vary.map(({ name, values }) => [name, values.map((v: Settings) => v[name])])),
     rows,
+    ...(curves === null ? {} : { curves }),
   })}\n`;
 }

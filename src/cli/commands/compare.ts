@@ -30,6 +30,7 @@ export function register(program: Command): void {
       '--maps <file>',
       'of a trace of accesses: the areas, as in /proc/PID/maps (default: guessed from what is touched)',
     )
+    .option('--curve', 'of a trace of accesses: also misses against the size of TLB and memory, for all sizes')
     .option('--json', 'one JSON object, quire.compare/1; of a trace of accesses quire.accesses/1')
     .option('--csv', 'one line a combination, under a line of names')
     .action((path, options) => {
@@ -44,7 +45,8 @@ export function register(program: Command): void {
         compareTrace(path, format, base, vary, options);
         return;
       }
-      if (options.maps !== undefined) throw new QuireError('EINVAL', '--maps: only traces of accesses need it');
+      if (options.maps !== undefined || options.curve)
+        throw new QuireError('EINVAL', '--maps and --curve are for traces of accesses');
       const progress = new Progress('comparing');
       let result: Comparison;
       try {

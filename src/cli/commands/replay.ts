@@ -20,6 +20,7 @@ export function register(program: Command): void {
       '--maps <file>',
       'of a trace of accesses: the areas, as in /proc/PID/maps (default: guessed from what is touched)',
     )
+    .option('--curve', 'of a trace of accesses: also misses against the size of TLB and memory, for all sizes')
     .option('--json', 'one JSON object in the truth format; of a trace of accesses quire.accesses/1')
     .action((path, options) => {
       const format = detect(path);
@@ -27,7 +28,8 @@ export function register(program: Command): void {
         compareTrace(path, format, settingsOf(options), [], options);
         return;
       }
-      if (options.maps !== undefined) throw new QuireError('EINVAL', '--maps: only traces of accesses need it');
+      if (options.maps !== undefined || options.curve)
+        throw new QuireError('EINVAL', '--maps and --curve are for traces of accesses');
       const source = openTrace(path, format);
       try {
         const replay = new Replay(source, settingsOf(options));
