@@ -17,7 +17,7 @@ import { checkTlb, EMPTY, HASH, INFO_CLASS, keyOfTag, MEMO, type Tlb, tlbDrop, v
 import type { Translator } from './walk.ts';
 
 /** log2 of the memo's entries. */
-const MEMO_BITS = 7;
+const MEMO_BITS = 10;
 export const MEMO_SHIFT: number = 32 - MEMO_BITS;
 export const CODE_SIZE = 64;
 /** Page of an entry that is not in use: no address is near it. */
@@ -33,7 +33,8 @@ export interface Pass {
   readonly page: Float64Array;
   readonly time: Float64Array;
   readonly hits: Int32Array;
-  readonly stores: Uint8Array;
+  /** Kinds of access that are known to be allowed, as bits. */
+  readonly kinds: Uint8Array;
   /** By entry and configuration: the entry of its first level; the next memo entry of that one. */
   readonly slot: Int32Array;
   readonly chain: Int32Array;
@@ -63,7 +64,7 @@ export function pass(translators: readonly Translator[]): Pass {
     page: new Float64Array(entries).fill(NO_PAGE),
     time: new Float64Array(entries),
     hits: new Int32Array(entries),
-    stores: new Uint8Array(entries),
+    kinds: new Uint8Array(entries),
     slot: new Int32Array(entries * n),
     chain: new Int32Array(entries * n),
     code: new Float64Array(CODE_SIZE).fill(NO_PAGE),
@@ -102,7 +103,7 @@ export function memoRemove(p: Pass, h: number): void {
 }
 
 /** Notes the page p.at, with the entries p.found, in memo entry `h`. */
-export function memoFill(p: Pass, h: number, stores: number): void {
+export function memoFill(p: Pass, h: number, kinds: number): void {
   const { translators, slot, chain, found } = p;
   const n = translators.length;
   if (p.page[h] !== NO_PAGE) memoRemove(p, h);
@@ -115,7 +116,7 @@ export function memoFill(p: Pass, h: number, stores: number): void {
   }
   p.page[h] = p.at[0];
   p.time[h] = p.at[1];
-  p.stores[h] = stores;
+  p.kinds[h] = kinds;
 }
 
 /** When an entry of the first level was used last. */

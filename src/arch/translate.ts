@@ -48,6 +48,9 @@ import { fetchFrom, insertListed, miss, storeThrough, type WalkedTables } from '
 
 /** Kinds of access, as in trace/access.ts: 0 load, 1 store, 2 modify, 3 fetch. */
 const FETCH = 3;
+/** Bits by kind. */
+const LOADS = 1;
+const LOADS_AND_STORES = 7;
 
 /**
  * Translates rows [from, to) until one has no translation in some configuration: returns its row, or `to`. `tables` and `tops` (the number
@@ -63,7 +66,7 @@ export function translate(
   from: number,
   to: number,
 ): number {
-  const { page, time, hits, stores, pageBytes, at, code } = p;
+  const { page, time, hits, kinds, pageBytes, at, code } = p;
   const perByte = 1 / pageBytes;
   let i = from;
   if (p.refused && i < to) {
@@ -75,18 +78,18 @@ export function translate(
     const a = address[i];
     const k = kind[i];
     const key = (a * perByte) | 0;
+    const h = Math.imul(key, HASH) >>> MEMO_SHIFT;
+    const inside = a - page[h];
+    // One test of the kind, not one by kind: which it is, nobody can predict.
+    if (inside >= 0 && inside + size[i] <= pageBytes && ((kinds[h] >>> k) & 1) !== 0) {
+      now++;
+      time[h] = now;
+      hits[h]++;
+      continue;
+    }
     if (k === FETCH) {
-      const inside = a - code[key & (CODE_SIZE - 1)];
-      if (inside >= 0 && inside + size[i] <= pageBytes) continue;
-    } else {
-      const h = Math.imul(key, HASH) >>> MEMO_SHIFT;
-      const inside = a - page[h];
-      if (inside >= 0 && inside + size[i] <= pageBytes && (k === 0 || stores[h] !== 0)) {
-        now++;
-        time[h] = now;
-        hits[h]++;
-        continue;
-      }
+      const fetched = a - code[key & (CODE_SIZE - 1)];
+      if (fetched >= 0 && fetched + size[i] <= pageBytes) continue;
     }
     at[0] = Math.floor(a * perByte) * pageBytes;
     at[1] = now;
@@ -136,7 +139,7 @@ function rest(p: Pass, tables: readonly WalkedTables[], tops: ArrayLike<number>,
         if (found[c] < 0) known = -1;
         else if (kind === 0 && known > 0 && (translators[c].tlb.info[found[c]] & INFO_WRITABLE) === 0) known = 0;
       }
-      if (known >= 0) memoFill(p, memoOf(at[0], pageBytes), known);
+      if (known >= 0) memoFill(p, memoOf(at[0], pageBytes), known > 0 ? LOADS_AND_STORES : LOADS);
     }
     if (at[0] + pageBytes >= at[2]) return true;
     at[0] += pageBytes;
