@@ -11,7 +11,7 @@
  * caller goes on with filemapRead.
  */
 import { xaClearValue } from '../base/xarray.ts';
-import { addCounts, siblingEntry, toNode, toValue } from '../base/xarray_node.ts';
+import { addCounts, isSibling, siblingEntry, toNode, toValue } from '../base/xarray_node.ts';
 import { AS_SWAPBACKED, FMODE_RANDOM } from './address_space.ts';
 import { filemapCreateFolio, filemapGetFolio, filemapInsertFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
 import type { FileId, FolioId, MappingId } from './ids.ts';
@@ -175,8 +175,9 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
     const index = (pos * perByte) | 0;
     const p = at[i - from];
     if (end > size || (((end - 1) * perByte) | 0) !== index || count === 0 || p === NOT_THERE) break;
-    let e = slots[(p ^ (p >> 31)) << 1];
-    if (e < -0x40000000) e = slots[((p & ~63) | (e & 63)) << 1];
+    const slot = p ^ (p >> 31);
+    let e = slots[slot << 1];
+    if (e < -0x40000000) e = slots[((slot & ~63) | (e & 63)) << 1];
     let spent = now + nsPerCall;
     if (e <= 0) {
       if (p < 0) break;
@@ -229,8 +230,8 @@ function readMiss(m: Machine, mapping: MappingId, index: number, at: number): nu
     if (folio !== 0) folioPut(m, folio);
     return filemapCreateFolio(m, mapping, index, 0) === 0 ? filemapGetFolio(m, mapping, index) : 0;
   }
-  // Reclaim for the charge may have taken the leaf away.
-  if (pages.shape === shape) insertPage(m, mapping, folio, index, at);
+  // Reclaim for the charge may have taken the leaf away; the value of a large folio has other slots.
+  if (pages.shape === shape && !isSibling(pages.nodes.slots[at << 1])) insertPage(m, mapping, folio, index, at);
   else filemapInsertFolio(m, mapping, folio, index, READAHEAD_GFP);
   folioPut(m, folio);
   opsOf(m, mapping).readahead(m, mapping, index, 1);
