@@ -5,6 +5,7 @@
  */
 import { QuireError } from '../base/errors.ts';
 import { shmemZeroSetup, Tmpfs } from '../fs/tmpfs.ts';
+import { gupTouch } from '../mm/gup.ts';
 import { type FileId, type MappingId, type MmId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { madvise } from '../mm/madvise.ts';
@@ -69,6 +70,7 @@ export class ReplayMm {
   /** Faults of the recorder's own pages. */
   ownFaults = 0;
   outOfMemory = 0;
+  private ended = false;
   private readonly device: Device;
   /** Files behind shared anonymous memory, and where they are. */
   private readonly anonymous: FileId[] = [];
@@ -175,6 +177,13 @@ export class ReplayMm {
     this.ownFaults += this.ownFaults === 0 ? FORK_FAULTS_FIRST + FORK_FAULTS : FORK_FAULTS;
   }
 
+  /** The program ends; its memory goes. Afterwards nothing else can be done with it. */
+  exit(): void {
+    if (this.ended) return;
+    this.ended = true;
+    mmput(this.m, this.mm);
+  }
+
   /** One load or store in each page of the range, in order. */
   touch(id: number, offset: number, length: number, write: boolean): void {
     const { m, mm } = this;
@@ -239,7 +248,9 @@ export class ReplayMm {
       const vma = vmaLookup(m, this.mm, addr);
       if (vma === 0) return;
       const write = ((m.vmas.flags[vma] as number) & (VM_WRITE | VM_SHARED)) === VM_WRITE;
-      if (!accessPage(m, this.mm, addr, write) && !this.fault(addr, write, true)) return;
+      if (gupTouch(m, this.mm, addr, write)) continue;
+      if (!this.fault(addr, write, true)) return;
+      gupTouch(m, this.mm, addr, write);
     }
   }
 }

@@ -139,6 +139,7 @@ function memoryOf(r: Replay): ProgramMemory | null {
   };
 }
 
+/** What a replay shows. It ends the program: one result a replay. */
 export function resultOf(r: Replay, script: string): ReplayResult {
   const { m, device, settings } = r;
   const orders: Record<string, number> = {};
@@ -150,7 +151,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
     const all = cachedFolios(m, mapping);
     folios[id] = settings.fs === 'tmpfs' ? clipToFile(m, mapping, all) : all;
   }
-  return {
+  const result: ReplayResult = {
     schema: 'quire.replay/1',
     kernel: settings.kernel,
     script,
@@ -166,7 +167,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
     },
     folios,
     maps: mapsOf(r),
-    mthp: mthpReport(m),
+    mthp: {},
     memory: memoryOf(r),
     swap: swapSummary(m),
     memcg: settings.memcg > 0 ? memcgStatReport(m, m.currentMemcg as never) : {},
@@ -190,4 +191,8 @@ export function resultOf(r: Replay, script: string): ReplayResult {
     memmap_bytes: (m.map.length / PAGE_WORDS) * 64,
     skipped: r.skipped,
   };
+  // Recorders read the counters by size when the program has ended: its exit leaves parts of folios mapped for a moment.
+  r.memory?.exit();
+  result.mthp = mthpReport(m);
+  return result;
 }
