@@ -173,7 +173,7 @@ function doHugePmdWpPage(m: Machine, vmf: VmFault, pmd: number): number {
       return VM_FAULT_RETRY;
     }
     if (exclusive || canReuseHuge(m, f, vma)) {
-      setPteFlags(m, pmd, pteFlags(m, pmd) | ownEntry(m, vma));
+      if (!vmf.unshare) setPteFlags(m, pmd, pteFlags(m, pmd) | ownEntry(m, vma));
       return 0;
     }
   }

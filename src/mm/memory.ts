@@ -124,7 +124,7 @@ function handleFault(m: Machine, vmf: VmFault): number {
   } else if ((flags & PTE_TABLE) === 0) {
     if ((flags & PTE_MIGRATION) !== 0) return migrationEntryWait(m, pmd);
     if ((flags & _PAGE_PSE) !== 0) {
-      if (!vmf.write || (flags & _PAGE_RW) !== 0) return hugePmdSetAccessed(m, vmf, pmd);
+      if ((!vmf.write && !vmf.unshare) || (flags & _PAGE_RW) !== 0) return hugePmdSetAccessed(m, vmf, pmd);
       const ret = wpHugePmd(m, vmf, pmd);
       if ((ret & VM_FAULT_FALLBACK) === 0) return ret;
     }
@@ -148,7 +148,7 @@ function handlePteFault(m: Machine, vmf: VmFault, pmd: number): number {
     // A marker: nothing may be here.
     return (flags & PTE_MIGRATION) !== 0 ? migrationEntryWait(m, e) : VM_FAULT_SIGSEGV;
   }
-  if (vmf.write && (flags & _PAGE_RW) === 0) return doWpPage(m, vmf);
+  if ((vmf.write || vmf.unshare) && (flags & _PAGE_RW) === 0) return doWpPage(m, vmf);
   const next = (flags & ~_PAGE_PROTNONE) | _PAGE_PRESENT | _PAGE_ACCESSED;
   setPteFlags(m, e, vmf.write ? next | _PAGE_DIRTY : next);
   return 0;

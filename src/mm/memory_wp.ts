@@ -81,6 +81,7 @@ export function doWpPage(m: Machine, vmf: VmFault): number {
   }
   if (f !== NO_FOLIO && folioTestAnon(m.map, f) && (pageAnonExclusive(m, page) || wpCanReuse(m, f, vma))) {
     setPageAnonExclusive(m, page);
+    if (vmf.unshare) return 0;
     const write = (area & VM_WRITE) === 0 ? 0 : _PAGE_RW;
     setPteFlags(m, e, pteFlags(m, e) | _PAGE_ACCESSED | _PAGE_DIRTY | write);
     m.vmstat[V.pgreuse]++;
@@ -118,7 +119,8 @@ function wpPageCopy(m: Machine, vmf: VmFault, e: number, old: FolioId, page: Pfn
   const { entries } = m.pt;
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
   entries[e * 2] = copy;
-  entries[e * 2 + 1] = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | write;
+  const store = vmf.unshare ? 0 : _PAGE_DIRTY | write;
+  entries[e * 2 + 1] = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store;
   if (old === NO_FOLIO) return 0;
   folioRemoveRmapPtes(m, old, page, 1, vma);
   // The entry's reference, and the one taken above.

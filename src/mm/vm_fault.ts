@@ -35,6 +35,8 @@ export interface VmFault {
   /** Page of the file (or of the anonymous area) at that address. */
   pgoff: number;
   write: boolean;
+  /** FAULT_FLAG_UNSHARE: a load, but the page must be nobody else's afterwards (gup.ts). */
+  unshare: boolean;
   /** FAULT_FLAG_TRIED: it has waited once already. */
   tried: boolean;
   /** The folio that this fault asked the file system for; not uptodate when its lock is gone: the read failed. */
@@ -49,6 +51,7 @@ export const vmFault = (): VmFault => ({
   address: 0,
   pgoff: 0,
   write: false,
+  unshare: false,
   tried: false,
   asked: NO_FOLIO,
   folio: NO_FOLIO,
