@@ -11,6 +11,7 @@ import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Khugepaged } from './khugepaged.ts';
 import type { Collapse } from './khugepaged_collapse.ts';
+import type { LruGen } from './lru_gen.ts';
 import type { Memcgs } from './memcontrol.ts';
 import type { MlockBatch } from './mlock.ts';
 import type { Mms } from './mm_struct.ts';
@@ -38,6 +39,8 @@ export interface MachineConfig {
   /** vm.dirty_ratio and vm.dirty_background_ratio in percent. */
   readonly dirtyRatio: number;
   readonly dirtyBackgroundRatio: number;
+  /** Reclaim by generations (CONFIG_LRU_GEN) in place of active and inactive lists. */
+  readonly lru?: 'classic' | 'mglru';
   /** CONFIG_NO_PAGE_MAPCOUNT: no map counts by page. */
   readonly noPageMapcount?: boolean;
   /** Shape of the page tables; absent: x86-64 with 4 KiB pages, arm64 with larger ones. */
@@ -96,6 +99,8 @@ export interface Machine {
   readonly map: MemoryMap;
   readonly zones: Zones;
   readonly lruvecs: Lruvecs;
+  /** Generations, where reclaim works by them. */
+  readonly lruGen: LruGen | null;
   readonly batches: FolioBatches;
   readonly memcgs: Memcgs;
   readonly swap: Swap;

@@ -18,6 +18,7 @@ import {
   GFP_KERNEL,
 } from './gfp.ts';
 import type { FolioId, MemcgId } from './ids.ts';
+import { lruGenInitLruvec } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { folioNrPages, folioSetMemcg, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
 import { memCgroupOom } from './oom_kill.ts';
@@ -106,6 +107,7 @@ export function memcgCreate(m: Machine, limitPages: number): MemcgId {
   const id = t.nr++;
   if (id >= t.rows) grow(memcgLayout, t, t.rows * 2);
   if (id >= m.lruvecs.rows) lruvecsGrow(m.lruvecs, t.rows);
+  if (m.lruGen !== null) lruGenInitLruvec(m.lruGen, id, m.now);
   t.max[id] = limitPages;
   t.swappiness[id] = m.config.swappiness;
   return id as MemcgId;

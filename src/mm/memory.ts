@@ -19,7 +19,15 @@ import { type FolioId, type MmId, NO_FOLIO, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
 import { doReadFault, doSharedFault, vmOpsOf } from './memory_file.ts';
-import { folioAddLruVma, folioPrealloc, pteRangeNone, setPtes, vmaAllocFolio } from './memory_pte.ts';
+import {
+  anonBesideFull,
+  folioAddLruVma,
+  folioPrealloc,
+  pteRangeNone,
+  setPtes,
+  vmaAllocFolio,
+  vmaHasRecency,
+} from './memory_pte.ts';
 import { doSwapPage } from './memory_swap.ts';
 import { doWpPage } from './memory_wp.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
@@ -93,7 +101,9 @@ export function handleMmFault(m: Machine, mm: MmId, vma: VmaId, addr: number, wr
   vmf.write = write;
   if (!vmf.tried) vmf.asked = NO_FOLIO;
   m.wait = NO_FOLIO;
+  if (m.lruGen !== null) m.lruGen.inFault = vmaHasRecency(m, vma);
   const ret = handleFault(m, vmf);
+  if (m.lruGen !== null) m.lruGen.inFault = false;
   if ((ret & VM_FAULT_RETRY) !== 0) return ret;
   mmAccountFault(m, mm, ret, vmf.tried);
   vmf.tried = false;
@@ -172,7 +182,10 @@ function allocAnonFolio(m: Machine, vmf: VmFault, e: number): FolioId {
   while (orders !== 0) {
     const order = highestOrder(orders);
     // Tables are aligned as addresses are: the block's first entry has the low bits clear.
-    if (pteRangeNone(m, e & -(1 << order), 1 << order)) break;
+    if (pteRangeNone(m, e & -(1 << order), 1 << order)) {
+      if (!m.thp.besideFull || anonBesideFull(m, vma, address, e, order)) break;
+      countMthpStat(m, order, MTHP.anon_fault_declined);
+    }
     orders &= ~(1 << order);
   }
   if (orders !== 0) {

@@ -9,6 +9,7 @@ import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import { khugepagedInit } from './khugepaged.ts';
 import { collapseInit } from './khugepaged_collapse.ts';
+import { lruGenInit } from './lru_gen.ts';
 import { type Machine, type MachineConfig, PAGES_DELETED } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { mlockBatch } from './mlock.ts';
@@ -54,6 +55,7 @@ export function machine(config: MachineConfig): Machine {
     map: new Int32Array(frames * PAGE_WORDS),
     zones,
     lruvecs: lruvecsInit(4),
+    lruGen: config.lru === 'mglru' ? lruGenInit(config.release) : null,
     batches: batchesInit(config.release.folioBatch),
     memcgs: memcgsInit({ ...KERNEL_RULES, chargeBatch: config.release.memcgChargeBatch }),
     swap: swapInit(zones.pmdOrder),

@@ -12,6 +12,7 @@
  */
 import { splitHugePmd } from './huge_memory_anon.ts';
 import type { FolioId, MemcgId, MmId, Pfn, SwapEntry, VmaId } from './ids.ts';
+import { lruGenLookAround } from './lru_gen_age.ts';
 import type { Machine } from './machine.ts';
 import { vmaHasRecency } from './memory_pte.ts';
 import { mlockDrainLocal, mlockVmaFolio } from './mlock.ts';
@@ -225,6 +226,10 @@ function folioReferencedOne(m: Machine, f: FolioId, vma: VmaId): boolean {
       mlockVmaFolio(m, f, vma);
       rmap.vmFlags |= VM_LOCKED;
       return false;
+    }
+    if (m.lruGen !== null && !rmap.huge) {
+      if (lruGenLookAround(m, vma, rmap.addr, rmap.entry, f)) young = true;
+      continue;
     }
     const flags = pteFlags(m, rmap.entry);
     if ((flags & _PAGE_ACCESSED) === 0) continue;

@@ -15,6 +15,14 @@
 import { assert, Bug } from '../base/errors.ts';
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId, MemcgId } from './ids.ts';
+import {
+  lruGenAddFolio,
+  lruGenAddSplitFolio,
+  lruGenClearRefs,
+  lruGenDelFolio,
+  lruGenForget,
+  lruGenIncRefs,
+} from './lru_gen.ts';
 import { type LruOrder, lruOrder, orderAdd } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
@@ -182,6 +190,7 @@ function updateLruSize(m: Machine, k: number, lru: number, nr: number, folios: n
 
 /** Puts a folio at the newest end of the list its flags say. @kernel include/linux/mm_inline.h lruvec_add_folio (6.18) */
 export function lruvecAddFolio(m: Machine, f: FolioId): void {
+  if (m.lruGen !== null && lruGenAddFolio(m, f, false)) return;
   const { map } = m;
   const w = f * PAGE_WORDS;
   const flags = map[w];
@@ -200,6 +209,7 @@ export function lruvecAddFolio(m: Machine, f: FolioId): void {
 
 /** Puts a folio at the oldest end: the next victim. @kernel include/linux/mm_inline.h lruvec_add_folio_tail (6.18) */
 export function lruvecAddFolioTail(m: Machine, f: FolioId): void {
+  if (m.lruGen !== null && lruGenAddFolio(m, f, true)) return;
   const { map } = m;
   const w = f * PAGE_WORDS;
   const flags = map[w];
@@ -217,6 +227,7 @@ export function lruvecAddFolioTail(m: Machine, f: FolioId): void {
 
 /** Takes a folio off its list; PG_lru is the caller's. @kernel include/linux/mm_inline.h lruvec_del_folio (6.18) */
 export function lruvecDelFolio(m: Machine, f: FolioId): void {
+  if (m.lruGen !== null && lruGenDelFolio(m, f, false)) return;
   const { map } = m;
   const w = f * PAGE_WORDS;
   const flags = map[w];
@@ -243,6 +254,11 @@ export function lruAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): voi
   const w = from * PAGE_WORDS;
   const flags = map[w];
   assert((flags & PG_lru) !== 0, 'lruAddSplitFolio: the folio that was split is on a list');
+  if (m.lruGen !== null && (flags & PG_unevictable) === 0) {
+    map[piece * PAGE_WORDS] |= PG_lru;
+    lruGenAddSplitFolio(m, from, piece);
+    return;
+  }
   const k = map[w + W_MEMCG] * NR_LRU_LISTS + folioLruList(flags);
   const v = piece * PAGE_WORDS;
   const prev = map[w + W_PREV] >>> 1;
@@ -320,7 +336,7 @@ function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
 
 /** @kernel mm/swap.c lru_deactivate (6.18) */
 function lruDeactivate(m: Machine, f: FolioId, flags: number): void {
-  if ((flags & PG_unevictable) !== 0 || (flags & PG_active) === 0) return;
+  if ((flags & PG_unevictable) !== 0 || ((flags & PG_active) === 0 && m.lruGen === null)) return;
   const w = f * PAGE_WORDS;
   lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_active | PG_referenced);
@@ -402,6 +418,7 @@ function batchAdd(m: Machine, batch: number, f: FolioId): void {
 /** A new folio goes to the LRU, by way of the batch. @kernel mm/swap.c folio_add_lru (6.18) */
 export function folioAddLru(m: Machine, f: FolioId): void {
   assert((m.map[f * PAGE_WORDS] & PG_lru) === 0, 'folioAddLru: the folio is on no list yet');
+  if (m.lruGen?.inFault && !m.zones.memalloc) m.map[f * PAGE_WORDS] |= PG_active;
   batchAdd(m, BATCH_ADD, f);
 }
 
@@ -422,6 +439,10 @@ export function folioMarkAccessed(m: Machine, f: FolioId): void {
   const w = f * PAGE_WORDS;
   const flags = map[w];
   if ((flags & PG_dropbehind) !== 0) return;
+  if (m.lruGen !== null) {
+    lruGenIncRefs(m, f);
+    return;
+  }
   if ((flags & PG_referenced) === 0) {
     map[w] = flags | PG_referenced;
     return;
@@ -451,7 +472,15 @@ export function deactivateFileFolio(m: Machine, f: FolioId): void {
 
 /** madvise(COLD): an active folio becomes inactive. @kernel mm/swap.c folio_deactivate (6.18) */
 export function folioDeactivate(m: Machine, f: FolioId): void {
-  if ((m.map[f * PAGE_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE, f);
+  if ((m.map[f * PAGE_WORDS] & PG_unevictable) !== 0) return;
+  if (m.lruGen !== null && lruGenClearRefs(m, f)) return;
+  batchAdd(m, BATCH_DEACTIVATE, f);
+}
+
+/** The folio was found in use by page tables. @kernel mm/swap.c folio_activate (6.18) */
+export function folioActivate(m: Machine, f: FolioId): void {
+  const flags = m.map[f * PAGE_WORDS];
+  if ((flags & (PG_active | PG_unevictable)) === 0 && (flags & PG_lru) !== 0) batchAdd(m, BATCH_ACTIVATE, f);
 }
 
 /** madvise(FREE) of a folio with no dirty entry. @kernel mm/swap.c folio_mark_lazyfree (6.18) */
@@ -488,6 +517,7 @@ export function folioFree(m: Machine, f: FolioId): void {
   const flags = m.map[w];
   if ((flags & PG_lru) !== 0) lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_lru | PG_active | PG_unevictable | PG_workingset);
+  if (m.lruGen !== null) lruGenForget(m, f);
   const order = folioOrder(m.map, f);
   memCgroupUncharge(m, f);
   freeFrozenPages(m, f as number as Parameters<typeof freeFrozenPages>[1], order);

@@ -11,6 +11,7 @@
  */
 import { assert } from '../base/errors.ts';
 import { type FolioId, NO_FOLIO } from './ids.ts';
+import { checkLruGen } from './lru_gen_check.ts';
 import type { Machine } from './machine.ts';
 import { folioNrPages, PAGE_WORDS, W_MAPCOUNT, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
 import { PG } from './page_flags.ts';
@@ -21,6 +22,10 @@ const { PG_lru } = PG;
 
 /** Asserts the invariants above; walks the whole memory map. */
 export function checkLru(m: Machine): void {
+  if (m.lruGen !== null) {
+    checkLruGen(m);
+    return;
+  }
   const { map, lruvecs: t, memcgs } = m;
   const frames = map.length / PAGE_WORDS;
   const onList = new Uint8Array(frames);

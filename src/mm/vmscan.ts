@@ -211,7 +211,7 @@ export function balancePgdat(m: Machine, order: number, highest: number = MAX_NR
       if (boost === 0 && balanced) return balanceEnd(m, sc, boosted, highest);
       let raise = !(boost > 0 && sc.priority === DEF_PRIORITY - 2);
       sc.maySwap = boost === 0;
-      if (m.swap.totalPages > 0 && listIsLow(m, 0, LRU_INACTIVE_ANON))
+      if (m.lruGen === null && m.swap.totalPages > 0 && listIsLow(m, 0, LRU_INACTIVE_ANON))
         for (let g = 0; g < m.memcgs.nr; g++) shrinkActiveList(m, sc, g as MemcgId, SWAP_CLUSTER_MAX, LRU_ACTIVE_ANON);
       sc.nrScanned = 0;
       const before = sc.nrReclaimed;

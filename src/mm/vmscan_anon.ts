@@ -19,6 +19,7 @@ import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { __GFP_FS, __GFP_IO, GFP_KERNEL } from './gfp.ts';
 import { folioSplit } from './huge_memory.ts';
 import type { FolioId, MemcgId, Pfn } from './ids.ts';
+import { lruGenForget, lruGenSetRefs } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { memcg1Swapout } from './memcontrol_swap.ts';
@@ -100,6 +101,10 @@ export function folioCheckReferences(m: Machine, f: FolioId, target: MemcgId): n
   const young = folioMapped(m, f) ? folioReferenced(m, f, target) : 0;
   if (young > 0 && (referencedFlags(m) & VM_LOCKED) !== 0) return FOLIOREF_ACTIVATE;
   if (young < 0) return FOLIOREF_KEEP;
+  if (m.lruGen !== null) {
+    if (young === 0) return FOLIOREF_RECLAIM;
+    return lruGenSetRefs(m, f) ? FOLIOREF_ACTIVATE : FOLIOREF_KEEP;
+  }
   const before = folioTest(map, f, PG_referenced);
   folioClear(map, f, PG_referenced);
   const file = !folioTest(map, f, PG_swapbacked);
@@ -313,6 +318,7 @@ function freeFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): void {
   folioClear(map, f, PG_locked | PG_workingset | PG_referenced);
   const order = folioOrder(map, f);
   freeMappedPrepare(m, f);
+  if (m.lruGen !== null) lruGenForget(m, f);
   memCgroupUncharge(m, f);
   freeFrozenPages(m, f as number as Pfn, order);
 }

@@ -7,6 +7,7 @@
  */
 import { compactionSuitable } from './compaction.ts';
 import { type MemcgId, NO_FOLIO } from './ids.ts';
+import { lruGenShrinkLruvec, lruGenShrinkNode } from './lru_gen_evict.ts';
 import type { Machine } from './machine.ts';
 import { lruvecActivated, lruvecPageState, memCgroupFlushStats } from './memcontrol.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
@@ -120,6 +121,10 @@ export function getScanCount(m: Machine, sc: ScanControl, memcg: MemcgId): void 
 
 /** Scans the lists of one group, in rounds of 32 pages a list. @kernel mm/vmscan.c shrink_lruvec (6.18) */
 export function shrinkLruvec(m: Machine, sc: ScanControl, memcg: MemcgId): void {
+  if (m.lruGen !== null) {
+    lruGenShrinkLruvec(m, sc, memcg);
+    return;
+  }
   getScanCount(m, sc, memcg);
   // The lists' shares as they were at first stay behind those that are being worked off.
   const nr = m.lruvecs.scan;
@@ -194,6 +199,11 @@ export function shrinkNode(m: Machine, sc: ScanControl): void {
   const { node } = m.lruvecs;
   let reclaimable = false;
   if (sc.priority < node.lowestPriority) node.lowestPriority = sc.priority;
+  if (m.lruGen !== null && sc.target === 0) {
+    sc.unqueuedDirty = sc.fileTaken = 0;
+    lruGenShrinkNode(m, sc);
+    return;
+  }
   for (;;) {
     sc.dirty = sc.unqueuedDirty = sc.congested = sc.writeback = sc.immediate = sc.taken = sc.fileTaken = 0;
     const before = sc.nrReclaimed;

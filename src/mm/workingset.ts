@@ -16,6 +16,7 @@
  * Follows "Thrash detection-based file cache sizing" (Weiner, LWN 2012).
  */
 import type { FolioId, MemcgId } from './ids.ts';
+import { lruGenEviction, lruGenRefault } from './lru_gen_workingset.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState } from './memcontrol.ts';
 import { folioNrPages, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
@@ -44,6 +45,7 @@ export function workingsetAgeNonresident(m: Machine, memcg: MemcgId, nr: number)
  */
 export function workingsetEviction(m: Machine, f: FolioId, target: MemcgId): number {
   const t = m.lruvecs;
+  if (m.lruGen !== null) return lruGenEviction(m, f);
   t.evictionAge[0] = wrapped(t.nonresidentAge[target]);
   workingsetAgeNonresident(m, target, folioNrPages(m.map, f));
   return (target << 1) | ((m.map[f * PAGE_WORDS] & PG_workingset) === 0 ? 0 : 1);
@@ -77,6 +79,10 @@ function workingsetSize(m: Machine, memcg: number, file: boolean): number {
  * The folio is charged and not on a list yet. @kernel mm/workingset.c workingset_refault (6.18)
  */
 export function workingsetRefault(m: Machine, f: FolioId, value: number, age: number): void {
+  if (m.lruGen !== null) {
+    lruGenRefault(m, f, value, age);
+    return;
+  }
   const { map, memcgs, vmstat } = m;
   const w = f * PAGE_WORDS;
   const flags = map[w];

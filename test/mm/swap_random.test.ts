@@ -16,6 +16,7 @@ import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { shrinkHugeZeroFolioScan } from '../../src/mm/huge_memory_anon.ts';
 import type { FolioId, MemcgId, MmId, Pfn } from '../../src/mm/ids.ts';
+import { lruGenInit } from '../../src/mm/lru_gen.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { memcgCreate } from '../../src/mm/memcontrol.ts';
@@ -54,6 +55,7 @@ interface Setup {
   readonly thp: Record<string, string>;
   readonly slots: number;
   readonly limit: number;
+  readonly lru?: 'mglru';
 }
 
 class World {
@@ -72,6 +74,7 @@ class World {
     const { m, mm } = memoryWorld(c.thp, 16384);
     this.m = m;
     m.contents = true;
+    if (c.lru === 'mglru') Object.assign(m, { lruGen: lruGenInit(m.release) });
     mmput(m, mm);
     drainAllPages(m);
     this.free = m.vmstat[V.nr_free_pages] as number;
@@ -249,6 +252,8 @@ const setups: [string, Setup][] = [
   ['disk', { kind: 'disk', zswap: false, thp: {}, slots: 4096, limit: 700 }],
   ['swap file', { kind: 'file', zswap: false, thp: mixed, slots: 4096, limit: 1000 }],
   ['zram', { kind: 'zram', zswap: false, thp: mixed, slots: 4096, limit: 1000 }],
+  ['by generations', { kind: 'ssd', zswap: false, thp: mixed, slots: 8192, limit: 1200, lru: 'mglru' }],
+  ['by generations, zram', { kind: 'zram', zswap: false, thp: mixed, slots: 4096, limit: 1000, lru: 'mglru' }],
   ['zswap', { kind: 'ssd', zswap: true, thp: mixed, slots: 4096, limit: 1000 }],
 ];
 
