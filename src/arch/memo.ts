@@ -45,6 +45,8 @@ export interface Pass {
   readonly at: Float64Array;
   /** By configuration: the entry for that page; −1: none, or it is gone. */
   readonly found: Int32Array;
+  /** Some first level had the page: it is worth a memo entry. */
+  noted: boolean;
   /** What was refused: configuration, address of the page, what it wanted. */
   faultConfig: number;
   faultAddress: number;
@@ -70,6 +72,7 @@ export function pass(translators: readonly Translator[]): Pass {
     code: new Float64Array(CODE_SIZE).fill(NO_PAGE),
     at: new Float64Array(3),
     found: new Int32Array(n).fill(-1),
+    noted: false,
     faultConfig: 0,
     faultAddress: 0,
     faultStore: false,

@@ -340,6 +340,22 @@ export function pushFront(links: Int32Array, s: number): void {
   links[(n << 2) | PREV] = s;
 }
 
+/** Makes an entry of a list the first of it. */
+export function toFront(links: Int32Array, s: number): void {
+  const e = s << 2;
+  const head = links[e | LIST] << 2;
+  const first = links[head];
+  if (first === s) return;
+  const n = links[e];
+  const p = links[e | PREV];
+  links[p << 2] = n;
+  links[(n << 2) | PREV] = p;
+  links[e] = first;
+  links[e | PREV] = head >> 2;
+  links[(first << 2) | PREV] = s;
+  links[head] = s;
+}
+
 /** Takes an entry off its hash chain. `hash`, `shift`: of its array. */
 export function unchain(t: Tlb, s: number, hash: number, shift: number): void {
   const { links, heads } = t;

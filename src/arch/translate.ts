@@ -30,12 +30,11 @@ import {
   HASH,
   INFO_CLASS,
   INFO_WRITABLE,
-  pushFront,
   TAG_UNIT,
   tlbOverlapping,
   tlbSetAsid,
+  toFront,
   unchain,
-  unlink,
   VIEW_BASE,
   VIEW_HASH,
   VIEW_MASK,
@@ -134,7 +133,9 @@ function rest(p: Pass, tables: readonly WalkedTables[], tops: ArrayLike<number>,
     if (kind === FETCH) p.code[(at[0] / pageBytes) & (CODE_SIZE - 1)] = at[0];
     else {
       // A store that went through says so of its page in all configurations; a load, if every entry does.
-      let known = 1;
+      // What every first level had to make room for may never be used again: it is noted when it is.
+      let known = p.noted ? 1 : -1;
+      p.noted = false;
       for (let c = 0; c < n; c++) {
         if (found[c] < 0) known = -1;
         else if (kind === 0 && known > 0 && (translators[c].tlb.info[found[c]] & INFO_WRITABLE) === 0) known = 0;
@@ -190,11 +191,11 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
       x.counts.l1Hits[is & INFO_CLASS]++;
       t.times[slot] = at[1];
       p.found[c] = slot;
+      p.noted = true;
       return true;
     }
     x.counts.l2Hits[is & INFO_CLASS]++;
-    unlink(links, slot);
-    pushFront(links, slot);
+    toFront(links, slot);
   } else {
     is = miss(x, pt, top, at, stores);
     if (is < 0) return false;

@@ -14,12 +14,11 @@ import {
   INFO_CLASS,
   INFO_WRITABLE,
   PREV,
-  pushFront,
   TAG_UNIT,
   type Tlb,
   tlb,
+  toFront,
   unchain,
-  unlink,
   VIEW_BASE,
   VIEW_HASH,
   VIEW_LISTS,
@@ -76,6 +75,7 @@ export interface Translator {
   readonly classOf: Int32Array;
   readonly classOfGroup: Int32Array;
   readonly coalescedClass: number;
+  readonly groupOf: Int32Array;
   /** 1 / bytes under a PMD entry; 1 / page size. */
   readonly pmdsPerByte: number;
   readonly pagesPerByte: number;
@@ -113,6 +113,7 @@ export function translator(cpu: Cpu, g: PageTableGeometry): Translator {
     classOf: Int32Array.from(g.levels, (_, level) => find(level, false)),
     classOfGroup: Int32Array.from(g.levels, (_, level) => find(level, true)),
     coalescedClass: t.classes.findIndex((c) => c.coalesced),
+    groupOf: Int32Array.from(t.classes, (c) => c.group),
     pmdsPerByte: 2 ** -pmdShift,
     pagesPerByte: 2 ** -g.pageShift,
     asids: new Int32Array(TLB_NR_DYN_ASIDS),
@@ -154,7 +155,7 @@ export function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): numb
   let c = x.classOf[leafLevel];
   if ((flags & CONT) !== 0 && x.classOfGroup[leafLevel] >= 0) c = x.classOfGroup[leafLevel];
   else if (leafLevel === 0 && x.coalescedClass >= 0 && coalesced(entries, leaf, x.tlb.coalesces)) c = x.coalescedClass;
-  const { group } = x.tlb.classes[c];
+  const group = x.groupOf[c];
   const writable =
     group === 1 ? (flags & (RW | DIRTY)) === (RW | DIRTY) : groupWritable(entries, leaf - (leaf & (group - 1)), group);
   return writable ? c | INFO_WRITABLE : c;
@@ -226,8 +227,7 @@ function walkReferences(x: Translator, at: Float64Array): number {
       if (s === to) s = -1;
     }
     if (s < 0) continue;
-    unlink(links, s);
-    pushFront(links, s);
+    toFront(links, s);
     break;
   }
   for (let n = from - 1; n > x.leafLevel; n--) if (walkOf[n] >= 0) t.info[insertListed(t, walkOf[n], at)] = 0;
@@ -253,8 +253,7 @@ export function insertListed(t: Tlb, v: number, at: Float64Array): number {
     links[(s << 2) | CHAIN] = heads[h];
     heads[h] = s;
   }
-  unlink(links, s);
-  pushFront(links, s);
+  toFront(links, s);
   tags[s] = key * TAG_UNIT + t.viewTag[v];
   live[v]++;
   return s;
