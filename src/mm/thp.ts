@@ -61,6 +61,8 @@ export interface Thp {
   defrag: ThpDefrag;
   useZeroPage: boolean;
   shrinkUnderused: boolean;
+  /** Sizes below a huge page only beside a block of that size in use; not of mainline: see anonBesideFull in memory_pte.ts. */
+  besideFull: boolean;
   readonly khugepaged: KhugepagedControls;
   /** The huge zero folio and how many refer to it, itself counted once. */
   hugeZeroFolio: FolioId;
@@ -86,6 +88,7 @@ export const MTHP_STATS = [
   'split_deferred',
   'nr_anon',
   'nr_anon_partially_mapped',
+  'anon_fault_declined',
 ] as const;
 export type MthpStat = (typeof MTHP_STATS)[number];
 /** Position of a counter: `MTHP.anon_fault_alloc`. */
@@ -139,6 +142,7 @@ export const thpInit = (pmdOrder: number, configured: boolean): Thp => ({
   defrag: 'madvise',
   useZeroPage: true,
   shrinkUnderused: true,
+  besideFull: false,
   khugepaged: {
     defrag: true,
     // @kernel mm/khugepaged.c khugepaged_init (6.18)
@@ -177,7 +181,7 @@ function setOrder(thp: Thp, order: number, mode: ThpSizeMode): void {
 }
 
 /**
- * Writes one control: `top`, a size (`64k`, `2M`, `64kB`), `all` of the sizes, `defrag`, `use_zero_page`, `shrink_underused`, or
+ * Writes one control: `top`, a size (`64k`, `2M`, `64kB`), `all` of the sizes, `defrag`, `use_zero_page`, `shrink_underused`, `anon_beside_full`, or
  * `khugepaged/…`. Throws for what the kernel would not take.
  */
 export function thpStore(m: Machine, name: string, value: string): void {
@@ -213,6 +217,9 @@ export function thpStore(m: Machine, name: string, value: string): void {
       return;
     case 'shrink_underused':
       thp.shrinkUnderused = number(1) === 1;
+      return;
+    case 'anon_beside_full':
+      thp.besideFull = number(1) === 1;
       return;
     case 'khugepaged/defrag':
       k.defrag = number(1) === 1;

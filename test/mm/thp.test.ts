@@ -2,9 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { arm64_16k, arm64_64k } from '../../src/arch/pgtable.ts';
 import { __GFP_DIRECT_RECLAIM, __GFP_KSWAPD_RECLAIM, __GFP_NORETRY } from '../../src/mm/gfp.ts';
+import { madvise } from '../../src/mm/madvise.ts';
 import { MMF_DISABLE_THP_COMPLETELY, MMF_DISABLE_THP_EXCEPT_ADVISED } from '../../src/mm/mm_struct.ts';
 import {
   checkThp,
+  MTHP,
+  mthpStat,
   THP_DEFRAG,
   TVA_FORCED_COLLAPSE,
   TVA_KHUGEPAGED,
@@ -71,6 +74,53 @@ describe('order of a store into anonymous memory', () => {
     expect(orderAt(w.m, w.mm, 0x7f0000101000)).toBe(0);
     touch(w.m, w.mm, 0x7f0000110000, true);
     expect(orderAt(w.m, w.mm, 0x7f0000110000)).toBe(4);
+  });
+});
+
+describe('anon_beside_full', () => {
+  const PAGE = 4096;
+  const BASE = 2 ** 40;
+  // Single pages stored into (or, below zero, loaded from) before, the fault, its order, and how often each size was declined.
+  const run = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+  test.each([
+    [[], 20, 0, 1],
+    [run(0, 16), 20, 4, 0],
+    [run(32, 48), 20, 4, 0],
+    [run(1, 16), 20, 0, 1],
+    [run(0, 15), 20, 0, 1],
+    [run(0, 16), 40, 0, 1],
+    [run(496, 512), 515, 0, 1],
+    [run(512, 528), 500, 0, 1],
+    [run(480, 496), 500, 4, 0],
+    [run(16, 32), 3, 4, 0],
+  ])('%# fault at page %i', (before, at, order, declined) => {
+    const w = memoryWorld({ anon_beside_full: '1' });
+    area(w, BASE, BASE + 1024 * PAGE);
+    for (const p of before) touch(w.m, w.mm, BASE + p * PAGE, true);
+    thpStore(w.m, '64k', 'always');
+    touch(w.m, w.mm, BASE + at * PAGE, true);
+    expect(orderAt(w.m, w.mm, BASE + at * PAGE)).toBe(order);
+    expect(mthpStat(w.m, 4, MTHP.anon_fault_declined)).toBe(declined);
+  });
+
+  test('the zero page is use, another area is not, huge pages do not ask, sizes are asked one by one', () => {
+    const w = memoryWorld({ anon_beside_full: '1' });
+    area(w, BASE, BASE + 1024 * PAGE);
+    for (const p of run(0, 16)) touch(w.m, w.mm, BASE + p * PAGE, false);
+    for (const p of run(64, 80)) touch(w.m, w.mm, BASE + p * PAGE, true);
+    for (const p of run(144, 148)) touch(w.m, w.mm, BASE + p * PAGE, true);
+    for (const size of ['64k', '16k']) thpStore(w.m, size, 'always');
+    expect(madvise(w.m, w.mm, BASE + 64 * PAGE, 16 * PAGE, 'random')).toBe(0);
+    const order = (page: number): number => {
+      touch(w.m, w.mm, BASE + page * PAGE, true);
+      return orderAt(w.m, w.mm, BASE + page * PAGE);
+    };
+    expect([order(20), order(84), order(141), order(151), order(161)]).toEqual([4, 0, 2, 2, 0]);
+    expect([mthpStat(w.m, 4, MTHP.anon_fault_declined), mthpStat(w.m, 2, MTHP.anon_fault_declined)]).toEqual([3, 2]);
+    area(w, BASE + 2 ** 30, BASE + 2 ** 30 + 2 ** 21);
+    thpStore(w.m, '2m', 'always');
+    touch(w.m, w.mm, BASE + 2 ** 30, true);
+    expect(orderAt(w.m, w.mm, BASE + 2 ** 30)).toBe(9);
   });
 });
 
