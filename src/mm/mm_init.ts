@@ -65,7 +65,7 @@ export function machine(config: MachineConfig): Machine {
     vmas: vmasInit(),
     anonVmas: anonVmasInit(),
     mlock: mlockBatch(),
-    rmap: rmapWalkState(),
+    rmap: rmapWalkState(geometry.levels[1].shift),
     khugepaged: khugepagedInit(),
     collapse: collapseInit(geometry.levels[0].bits),
     written: writtenInit(frames),

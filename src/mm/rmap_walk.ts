@@ -73,6 +73,10 @@ export interface RmapWalk {
   /** Address of the entry that was found, and where the folio ends in the area. */
   addr: number;
   stop: number;
+  /** Where the PMD entry's span, or the folio, ends. */
+  limit: number;
+  /** Bytes under a PMD entry. */
+  readonly span: number;
   /** The entry found: of a PTE, or (huge) of a PMD; −1 at first. */
   entry: number;
   huge: boolean;
@@ -83,13 +87,15 @@ export interface RmapWalk {
   memcg: number;
   flags: number;
 }
-export const rmapWalkState = (): RmapWalk => ({
+export const rmapWalkState = (pmdShift: number): RmapWalk => ({
   first: 0,
   end: 0,
   wanted: _PAGE_PRESENT,
   mm: 0 as MmId,
   addr: 0,
   stop: 0,
+  limit: 0,
+  span: 2 ** pmdShift,
   entry: -1,
   huge: false,
   vmFlags: 0,
@@ -146,20 +152,21 @@ function visit(m: Machine, f: FolioId, vma: VmaId, index: number, nr: number, on
 export function pageVmaMappedWalk(m: Machine): boolean {
   const { rmap: r, pt } = m;
   const { pageSize } = m.config;
-  const span = 2 ** pt.pmdShift;
-  let { addr, entry } = r;
+  const { stop, first, end, wanted, span } = r;
+  let { addr, entry, limit } = r;
   if (entry >= 0) {
-    addr = r.huge ? (Math.floor(addr * pt.pmdsPerByte) + 1) * span : addr + pageSize;
-    entry = r.huge || addr * pt.pmdsPerByte === Math.floor(addr * pt.pmdsPerByte) ? -1 : entry + 1;
+    addr = r.huge ? limit : addr + pageSize;
+    entry = addr < limit ? entry + 1 : -1;
   }
-  while (addr < r.stop) {
-    const next = (Math.floor(addr * pt.pmdsPerByte) + 1) * span;
+  while (addr < stop) {
     if (entry < 0) {
+      limit = (Math.floor(addr * pt.pmdsPerByte) + 1) * span;
+      if (limit > stop) limit = stop;
+      r.limit = limit;
       const pmd = pmdOffset(m, r.mm, addr);
       if (pmd >= 0) {
-        const flags = pteFlags(m, pmd);
-        const leaf = r.wanted === _PAGE_PRESENT ? _PAGE_PSE : PTE_MIGRATION;
-        if ((flags & leaf) !== 0 && ptePayload(m, pmd) === r.first) {
+        const leaf = wanted === _PAGE_PRESENT ? _PAGE_PSE : PTE_MIGRATION;
+        if ((pt.entries[pmd * 2 + 1] & leaf) !== 0 && pt.entries[pmd * 2] === first) {
           r.addr = addr;
           r.entry = pmd;
           r.huge = true;
@@ -169,17 +176,17 @@ export function pageVmaMappedWalk(m: Machine): boolean {
       }
     }
     if (entry >= 0) {
-      const stop = next < r.stop ? next : r.stop;
-      for (; addr < stop; addr += pageSize, entry++) {
-        const pfn = pt.entries[entry * 2];
-        if ((pt.entries[entry * 2 + 1] & r.wanted) === 0 || pfn < r.first || pfn >= r.end) continue;
+      const { entries } = pt;
+      for (; addr < limit; addr += pageSize, entry++) {
+        const pfn = entries[entry * 2];
+        if (pfn < first || pfn >= end || (entries[entry * 2 + 1] & wanted) === 0) continue;
         r.addr = addr;
         r.entry = entry;
         r.huge = false;
         return true;
       }
     }
-    addr = next;
+    addr = limit;
     entry = -1;
   }
   return false;
