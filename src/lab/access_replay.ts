@@ -10,8 +10,9 @@
  * directly.
  */
 import { type Cpu, cpuNamed } from '../arch/cpus.ts';
-import { type Pass, pass, settle } from '../arch/memo.ts';
+import { entryDrop, type Pass, pass, settle } from '../arch/memo.ts';
 import { arm64_4k, arm64_16k, arm64_64k, type PageTableGeometry, x86_64 } from '../arch/pgtable.ts';
+import { tlbOverlapping } from '../arch/tlb.ts';
 import { flushAsid, forget, invalidate, skip, switchTo, translate } from '../arch/translate.ts';
 import { type Translator, translator, type WalkedTables } from '../arch/walk.ts';
 import { QuireError } from '../base/errors.ts';
@@ -109,6 +110,7 @@ export class AccessReplay {
       memory: s.memory,
       thp: true,
       swappiness: s.swappiness,
+      lru: s.lru,
       dirtyRatio: 20,
       dirtyBackgroundRatio: 10,
       pageTables: geometry,
@@ -205,14 +207,16 @@ export class AccessReplay {
   private resolveFault(p: Pass): boolean {
     const { m, space } = this;
     const { faultAddress, faultStore, faultFetch } = p;
-    // What a store finds mapped and may not write to is replaced: the old translation goes.
+    // What a store finds mapped and may not write to is replaced: the old translation goes; upper entries may stay.
     const stale = faultStore && accessPage(m, space.mm, faultAddress, false);
     const huge = stale && pmdLeaf(m, pmdOffset(m, space.mm, faultAddress));
     if (!this.fault(faultAddress, faultStore, faultFetch)) return false;
     if (stale) {
       const bytes = huge ? 2 ** m.pt.pmdShift : m.config.pageSize;
       const start = Math.floor(faultAddress / bytes) * bytes;
-      this.invalidate(start, start + bytes, false);
+      for (const [c, { tlb }] of p.translators.entries())
+        for (let v = 0; v < tlb.l2Views; v++)
+          tlbOverlapping(tlb, v, start, start + bytes, tlb.asid, (a, s) => entryDrop(p, c, a, s));
     }
     this.afterReclaim();
     return true;
