@@ -5,7 +5,7 @@ import { Device } from '../../src/lab/device.ts';
 import { ReplayMm } from '../../src/lab/replay_mm.ts';
 import { mapResult } from '../../src/lab/result_maps.ts';
 import type { AddressSpaceOperations } from '../../src/mm/address_space.ts';
-import { filemapRead, kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
+import { kiocb, READ_WAIT } from '../../src/mm/filemap.ts';
 import { type FileId, type MappingId, type MmId, NO_FOLIO, type VmaId } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { inodeInit, machine, openFile } from '../../src/mm/mm_init.ts';
@@ -48,6 +48,7 @@ export function fileWorld(c: {
   fs?: string;
   /** Mount option of tmpfs. */
   huge?: string;
+  memory?: number;
   size: number;
   minOrder?: number;
   maxOrder?: number;
@@ -57,7 +58,7 @@ export function fileWorld(c: {
   const m = machine({
     release: release(c.kernel ?? '6.18'),
     pageSize: 4096,
-    memory: 2 ** 30,
+    memory: c.memory ?? 2 ** 30,
     thp: true,
     swappiness: 60,
     dirtyRatio: 20,
@@ -86,7 +87,7 @@ export function fileWorld(c: {
     read(pos, length) {
       device.drain();
       const k = kiocb(file, pos, length);
-      while (filemapRead(m, k) === READ_WAIT) device.waitFor(m.wait);
+      while (ops.read(m, k) === READ_WAIT) device.waitFor(m.wait);
     },
     write(pos, length) {
       device.drain();
@@ -101,7 +102,7 @@ export function fileWorld(c: {
       device.drain();
     },
     map(flags, options = {}) {
-      const program = new ReplayMm(m, device);
+      const program = new ReplayMm(m, device, {});
       const rights = VM_READ | VM_MAYREAD | VM_MAYWRITE;
       const protection = options.private === true ? rights : rights | VM_SHARED | VM_MAYSHARE;
       const from = 2 ** 30 + (options.at ?? 0) * 4096;
