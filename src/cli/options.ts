@@ -115,7 +115,11 @@ export const settings = {
     sizeOf(['512', '1k', '2k', '4k', '8k', '16k', '32k', '64k']),
   ),
   readahead: setting('size', 'read-ahead window of the device: 0 to 1G', size(0, 2 ** 30, '0 to 1G')),
-  lru: setting('name', 'reclaim: classic or mglru', word('classic', 'mglru')),
+  lru: setting(
+    'name',
+    'reclaim: classic, or mglru (by generations; not checked against a live kernel)',
+    word('classic', 'mglru'),
+  ),
   swappiness: setting('n', 'vm.swappiness: 0 to 200', (text) => parseWhole(text, 0, 200)),
   swap: setting(
     'size[,…]',

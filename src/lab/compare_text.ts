@@ -13,7 +13,7 @@ import {
   shownGroups,
 } from './compare_columns.ts';
 import type { Counts } from './compare_figures.ts';
-import type { Resolved, Settings } from './settings.ts';
+import { type Resolved, type Settings, uncheckedOf } from './settings.ts';
 
 /** Cells of one column: all left, or all right; a difference stands in its own, narrower column. */
 export interface Cells {
@@ -64,6 +64,10 @@ export function programText(c: Comparison): string {
   return `the program read ${range('program_read_bytes')} and wrote ${range('program_written_bytes')}`;
 }
 
+/** What of the rows was never compared with a live kernel. */
+export const uncheckedText = (c: Comparison): string =>
+  [...new Set(c.rows.flatMap((r) => (r.figures === null ? [] : uncheckedOf(r.config))))].join('; ');
+
 /** What the model passed over, the same in every row. */
 export function skippedText(c: Comparison): string {
   const skipped = Object.entries(c.rows.find((r) => r.figures !== null)?.figures?.skipped ?? {});
@@ -106,7 +110,8 @@ export function compareText(c: Comparison): string {
   if (refused.length > 0) out += '\n';
   for (const r of refused) out += `not possible: ${rowLabel(r.set)}: ${r.refused}\n`;
   const skipped = skippedText(c);
-  out += `\n${COUNTED}\n${skipped === '' ? '' : `${skipped}\n`}`;
+  const unchecked = uncheckedText(c);
+  out += `\n${COUNTED}\n${skipped === '' ? '' : `${skipped}\n`}${unchecked === '' ? '' : `${unchecked}\n`}`;
   return out;
 }
 

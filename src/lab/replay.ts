@@ -92,6 +92,7 @@ export class Replay {
       memory: s.memory,
       thp: true,
       swappiness: s.swappiness,
+      lru: s.lru,
       dirtyRatio: 20,
       dirtyBackgroundRatio: 10,
     });

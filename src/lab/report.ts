@@ -6,7 +6,7 @@ import { escapeHtml, htmlTable, scriptJson } from '../view/html.ts';
 import type { Comparison } from './compare.ts';
 import { formatCount, formatDelta, formatFigure, shownGroups } from './compare_columns.ts';
 import { conclusions, rowWords } from './compare_says.ts';
-import { commonSettings, filesText, programText, skippedText } from './compare_text.ts';
+import { commonSettings, filesText, programText, skippedText, uncheckedText } from './compare_text.ts';
 import { filesSection, ordersSection, requestsSection } from './report_folios.ts';
 import { type Drawing, drawingOf, type ReplayedRow, scrolling, unbroken } from './report_parts.ts';
 import { REPORT_SCRIPT } from './report_script.ts';
@@ -66,6 +66,8 @@ function about(c: Comparison): string {
   let out = `<p>${formatCount(c.operations)} <a href="#term-operation">operations</a> on ${filesText(c)}; ${unbroken(programText(c))}.</p>\n`;
   out += `<p>${c.vary.length === 0 ? '' : 'The same for all: '}${unbroken(escapeHtml(commonSettings(c)))}.</p>\n`;
   if (skipped !== '') out += `<p class="soft">${escapeHtml(skipped)}</p>\n`;
+  const unchecked = uncheckedText(c);
+  if (unchecked !== '') out += `<p class="soft">${escapeHtml(unchecked)}.</p>\n`;
   return out;
 }
 

@@ -13,7 +13,7 @@ import { vmstatReport } from '../mm/vmstat.ts';
 import type { Replay } from './replay.ts';
 import { type SwapSummary, swapSummary } from './replay_swap.ts';
 import { type MapResult, mapResult } from './result_maps.ts';
-import type { Resolved } from './settings.ts';
+import { type Resolved, uncheckedOf } from './settings.ts';
 
 /** First page index, order, kpageflags word. */
 export type FolioEntry = [number, number, number];
@@ -72,6 +72,8 @@ export interface ReplayResult {
   lru_pages: number;
   memmap_bytes: number;
   skipped: Record<string, number>;
+  /** What of it was never compared with a live kernel. */
+  unchecked: string[];
 }
 
 /** The folios that a file has in the cache. */
@@ -190,6 +192,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
     lru_pages: lru(m.lruvecs.pages, m.memcgs.nr),
     memmap_bytes: (m.map.length / PAGE_WORDS) * 64,
     skipped: r.skipped,
+    unchecked: uncheckedOf(settings),
   };
   // Recorders read the counters by size when the program has ended: its exit leaves parts of folios mapped for a moment.
   r.memory?.exit();

@@ -69,6 +69,7 @@ export function resultText(r: ReplayResult): string {
   if (r.memory !== null) out += columns(memoryRows(r, r.memory));
   if (program.out_of_memory > 0) out += `  out of memory: ${program.out_of_memory} operations failed\n`;
   const skipped = Object.entries(r.skipped);
+  for (const line of r.unchecked) out += `${line}\n`;
   if (skipped.length > 0) out += `not modelled, skipped: ${skipped.map(([name, n]) => `${name} ${n}`).join(', ')}\n`;
   return out;
 }

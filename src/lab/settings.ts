@@ -47,6 +47,8 @@ export interface Resolved {
   /** Largest I/O of the device. */
   readonly ioSize: number;
   readonly swappiness: number;
+  /** Reclaim by active and inactive lists, or by generations. */
+  readonly lru: 'classic' | 'mglru';
   /** Null: no swap. */
   readonly swap: SwapSetting | null;
   /** huge= of tmpfs. */
@@ -72,10 +74,13 @@ function refuseWithoutEffect(set: Settings): void {
     refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
   if (set.cpu !== undefined)
     refuse('cpu', 'a recording of operations says no addresses; traces of accesses go through a TLB');
-  if (set.lru !== undefined && set.lru !== 'classic') refuse(`lru ${set.lru}`, 'reclaim is by the classic lists');
   if (set.memmap !== undefined && set.memmap !== 'overlay')
     refuse(`memmap ${set.memmap}`, 'the machine runs on the layout overlay (quire fit prices the others)');
 }
+
+/** What of a replay was never compared with a live kernel, in words. */
+export const uncheckedOf = (config: Pick<Resolved, 'lru'>): string[] =>
+  config.lru === 'mglru' ? ['lru mglru: written after the text of Linux 6.18, not checked against a live kernel'] : [];
 
 /** Throws for what the model cannot do. */
 export function resolve(trace: TraceSettings, set: Settings): Resolved {
@@ -91,6 +96,7 @@ export function resolve(trace: TraceSettings, set: Settings): Resolved {
     readahead: set.readahead ?? trace.readaheadKb * 1024,
     ioSize: DEFAULT_IO,
     swappiness: set.swappiness ?? DEFAULT_SWAPPINESS,
+    lru: set.lru === 'mglru' ? 'mglru' : 'classic',
     swap: set.swap !== undefined && set.swap.size > 0 ? set.swap : null,
     huge,
     thp: { ...trace.thp, ...set.thp },

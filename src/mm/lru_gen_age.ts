@@ -161,6 +161,9 @@ function walkMm(
   }
 }
 
+/** The group's, and on a list. @kernel mm/vmscan.c get_pfn_folio (6.18) */
+const counts = (m: Machine, f: FolioId, g: number): boolean => folioMemcg(m.map, f) === g && folioLruGen(m, f) >= 0;
+
 /** Entries that were young, of `n`. @kernel mm/vmscan.c walk_pte_range (6.18) */
 function walkPteRange(m: Machine, first: number, n: number, g: number): number {
   let young = 0;
@@ -169,7 +172,7 @@ function walkPteRange(m: Machine, first: number, n: number, g: number): number {
     const flags = pteFlags(m, e);
     if ((flags & (_PAGE_PRESENT | _PAGE_ACCESSED | _PAGE_SPECIAL)) !== (_PAGE_PRESENT | _PAGE_ACCESSED)) continue;
     const f = pageFolio(m.map, ptePayload(m, e) as never);
-    if (folioMemcg(m.map, f) !== g) continue;
+    if (!counts(m, f, g)) continue;
     young++;
     // The entries of one folio in a row count once.
     if (f === last) setPteFlags(m, e, flags & ~_PAGE_ACCESSED);
@@ -185,7 +188,7 @@ function foundYoung(m: Machine, e: number, g: number, walk: boolean): void {
   const t = m.lruGen as LruGen;
   const flags = pteFlags(m, e);
   const f = pageFolio(map, ptePayload(m, e) as never);
-  if (folioMemcg(map, f) !== g) return;
+  if (!counts(m, f, g)) return;
   setPteFlags(m, e, flags & ~_PAGE_ACCESSED);
   const anonOnly = folioTestAnon(map, f) && folioTest(map, f, PG_swapbacked) && !folioTest(map, f, PG_swapcache);
   if ((flags & _PAGE_DIRTY) !== 0 && !folioTest(map, f, PG_dirty) && !anonOnly) folioMarkDirty(m, f);
@@ -231,7 +234,7 @@ export function lruGenLookAround(m: Machine, vma: VmaId, addr: number, entry: nu
   for (let e = first; e < first + n; e++) {
     const other = pteFlags(m, e);
     if ((other & (_PAGE_PRESENT | _PAGE_ACCESSED | _PAGE_SPECIAL)) !== (_PAGE_PRESENT | _PAGE_ACCESSED)) continue;
-    if (folioMemcg(m.map, pageFolio(m.map, ptePayload(m, e) as never)) !== g) continue;
+    if (!counts(m, pageFolio(m.map, ptePayload(m, e) as never), g)) continue;
     foundYoung(m, e, g, t.walking);
     young++;
   }
