@@ -54,7 +54,7 @@ function wpCanReuseLarge(m: Machine, f: FolioId): boolean {
 /** May the page be written in place? @kernel mm/memory.c wp_can_reuse_anon_folio (6.18) */
 function wpCanReuse(m: Machine, f: FolioId, vma: VmaId): boolean {
   const { map } = m;
-  if ((folioFlags(map, f) & PG_head) !== 0) return wpCanReuseLarge(m, f);
+  if ((folioFlags(map, f) & PG_head) !== 0 && m.release.cowReuse === 'one-owner') return wpCanReuseLarge(m, f);
   if (folioRefCount(map, f) > 3) return false;
   if (!folioTest(map, f, PG_lru)) lruAddDrain(m);
   const cached = folioTest(map, f, PG_swapcache);

@@ -93,7 +93,8 @@ function zapPteRange(
     else e += zapNonpresentPtes(m, vma, e, last - e, evenCows);
   }
   // @kernel mm/pt_reclaim.c try_to_free_pte (6.18)
-  if (reclaimPt && count[table] === 0 && m.geometry.name.startsWith('x86')) tableFree(m, table as PtId);
+  if (reclaimPt && count[table] === 0 && m.release.dontneedFreesTables && m.geometry.name.startsWith('x86'))
+    tableFree(m, table as PtId);
 }
 
 /** Removes or passes over entries that are present, from `e` on; how many. @kernel mm/memory.c zap_present_ptes (6.18) */

@@ -81,6 +81,13 @@ export interface Laws {
   /** What a written large folio takes from a write-back budget: one, or its pages. */
   readonly writebackBudget: 'folios' | 'pages';
 
+  /** Sizes of anonymous memory: a page or a huge page, or all between. */
+  readonly anonFolios: 'pmd' | 'all-orders';
+  /** A store after a fork reuses a page of a large folio: with one reference to the folio, or with references of one owner alone. */
+  readonly cowReuse: 'one-reference' | 'one-owner';
+  /** MADV_DONTNEED frees page tables that it empties (x86-64). */
+  readonly dontneedFreesTables: boolean;
+
   /** kswapd writes dirty file folios through ->writepage when a node is full of them; else they are only activated. */
   readonly reclaimWritesFiles: boolean;
   /** Reclaim of a version 1 group that meets only unqueued dirty folios waits for write-back. */
@@ -247,6 +254,26 @@ export const history: History = {
   writebackBudget: [
     read('5.15', 'folios', 'mm/page-writeback.c write_cache_pages (5.15.100, 6.1.192)'),
     read('6.6', 'pages', 'mm/page-writeback.c write_cache_pages (6.6.63), writeback_iter (6.12.117)'),
+  ],
+  anonFolios: [
+    read('5.15', 'pmd', 'mm/memory.c do_anonymous_page (5.15.100, 5.19.0, 6.6.63)'),
+    literature('6.8', 'all-orders', '"Multi-size THP for anonymous memory" (Roberts, 2023-12-07); so in 6.18.35'),
+  ],
+  cowReuse: [
+    read('5.15', 'one-reference', 'mm/memory.c do_wp_page (5.15.100, 5.19.0, 6.6.63)'),
+    literature(
+      '6.15',
+      'one-owner',
+      '"mm: MM owner tracking for large folios (!hugetlb)" (Hildenbrand, 2025-03-03); so in 6.18.35',
+    ),
+  ],
+  dontneedFreesTables: [
+    read('5.15', false, 'mm/memory.c zap_pte_range (5.15.100, 5.19.0, 6.6.63)'),
+    literature(
+      '6.14',
+      true,
+      '"synchronously scan and reclaim empty user PTE pages" (Zheng, 2024-12-04); so in 6.18.35',
+    ),
   ],
   reclaimWritesFiles: [
     read('5.15', true, 'mm/vmscan.c pageout (5.15.100, 6.1.192, 6.12.117)'),

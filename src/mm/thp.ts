@@ -26,6 +26,7 @@ import {
 import { type FolioId, type MmId, NO_FOLIO, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { MMF_DISABLE_THP_COMPLETELY, MMF_DISABLE_THP_EXCEPT_ADVISED } from './mm_struct.ts';
+import type { Laws } from './release.ts';
 import { VM_DONTEXPAND, VM_HUGEPAGE, VM_IO, VM_MIXEDMAP, VM_NOHUGEPAGE, VM_PFNMAP, vmaIsAnonymous } from './vma.ts';
 
 export const THP_ENABLED = ['always', 'madvise', 'never'] as const;
@@ -132,9 +133,9 @@ export function mthpReport(m: Machine): Record<string, Record<string, number>> {
  * The controls as a machine boots with them: top madvise, huge pages inherit it, no other size.
  * @kernel mm/huge_memory.c hugepage_init (6.18)
  */
-export const thpInit = (pmdOrder: number, configured: boolean): Thp => ({
+export const thpInit = (pmdOrder: number, configured: boolean, laws: Laws): Thp => ({
   pmdOrder,
-  anonOrders: configured ? (1 << (pmdOrder + 1)) - 1 - 3 : 0,
+  anonOrders: !configured ? 0 : laws.anonFolios === 'pmd' ? 1 << pmdOrder : (1 << (pmdOrder + 1)) - 1 - 3,
   enabled: 'madvise',
   always: 0,
   madvise: 0,
