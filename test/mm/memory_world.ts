@@ -35,10 +35,11 @@ export function memoryWorld(
   thp: Readonly<Record<string, string>> = {},
   pages = 16384,
   geometry: PageTableGeometry = x86_64,
+  kernel = '6.18',
 ): MemoryWorld {
   const pageSize = 2 ** geometry.pageShift;
   const m = machine({
-    release: release('6.18'),
+    release: release(kernel),
     pageSize,
     memory: pages * pageSize,
     thp: true,
