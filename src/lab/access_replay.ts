@@ -115,6 +115,8 @@ export class AccessReplay {
       dirtyBackgroundRatio: 10,
       pageTables: geometry,
     });
+    this.m.contents = true;
+    this.m.contentsUnknown = models.length > 0;
     for (const [name, value] of Object.entries(s.thp)) thpStore(this.m, name, value);
     this.device = new Device(this.m);
     if (s.swap !== null) setupSwap(this.m, { ...s.swap, data: true });

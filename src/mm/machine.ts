@@ -135,6 +135,8 @@ export interface Machine {
   readonly vmf: VmFault;
   /** Loads and stores are a real program's: what is stored is not zero. False: only zeros are stored. */
   contents: boolean;
+  /** Not every store is told (a TLB answers most): no page counts as zero. */
+  contentsUnknown: boolean;
   /** Virtual nanoseconds; set by the face before a call. */
   now: number;
   /** The group that the running task charges. */

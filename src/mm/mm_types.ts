@@ -43,7 +43,7 @@ export const W_LARGE_MAPCOUNT = 20;
 export const W_NR_PAGES_MAPPED = 21;
 export const W_ENTIRE_MAPCOUNT = 22;
 export const W_PINCOUNT = 23;
-/** Two owners: mappings of each less one, and its MmId (0: free); the top bit of the first id says "mapped shared". @kernel include/linux/mm_types.h folio._mm_id (6.18) */
+/** Two owners: mappings of each less one, and its MmId (0: free); the top bit of the first id says "mapped shared". @kernel include/linux/mm_types.h struct folio (6.18) */
 export const W_MM_ID_MAPCOUNT = 24;
 export const W_MM_ID = 26;
 export const W_NR_PAGES = 30;

@@ -15,7 +15,8 @@ export function setPageWritten(m: Machine, page: number): void {
 }
 
 /** Does the page hold nothing but zeros? @kernel mm/util.c pages_identical (6.18) */
-export const pageZeroFilled = (m: Machine, page: Pfn): boolean => (m.written[page >>> 5] & (1 << (page & 31))) === 0;
+export const pageZeroFilled = (m: Machine, page: Pfn): boolean =>
+  !m.contentsUnknown && (m.written[page >>> 5] & (1 << (page & 31))) === 0;
 
 /** Pages of a new folio, all zeros. `page` is a multiple of `nr`, a power of two. */
 export function clearPagesWritten(m: Machine, page: number, nr: number): void {
