@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { Replay } from '../../src/lab/replay.ts';
 import { resultOf } from '../../src/lab/result.ts';
 import { openTrace } from '../../src/trace/detect.ts';
-import { type Outcome, score } from '../../tools/fidelity/score.ts';
+import { faultsAgree, type Outcome, score } from '../../tools/fidelity/score.ts';
 
 const golden = fileURLToPath(new URL('../../golden/linux-6.18/', import.meta.url));
 const examples = fileURLToPath(new URL('../../examples/', import.meta.url));
@@ -40,6 +40,7 @@ describe('generated scripts', () => {
     it(`${name}: ${floor === 1 ? 'every folio' : `at least ${floor.toFixed(3)}`}`, () => {
       const s = score(truth(`${base}.json`), replay(`${base}.ops`));
       expect(s.folioMatch, s.difference).toBeGreaterThanOrEqual(floor);
+      if (name.startsWith('map-')) expect(faultsAgree(s.faults), JSON.stringify(s.faults)).toBe(true);
     });
   }
 });

@@ -1,4 +1,5 @@
 import type { Prng } from '../../src/base/prng.ts';
+import { MAPPINGS } from './mappings.ts';
 import * as p from './patterns.ts';
 import { KiB, MiB, PAGE, Script, type Setup } from './script.ts';
 
@@ -315,4 +316,5 @@ export const FAMILIES: readonly Family[] = [
     1,
     true,
   ),
+  ...MAPPINGS,
 ];

@@ -21,8 +21,28 @@ export interface Score {
   readonly pages: number;
   /** Replay over truth; 1 when both are 0. */
   readonly ratios: Readonly<Record<string, number>>;
+  /** See faultsAgree. */
+  readonly faults: Faults;
   /** The first place where the two differ, as one line; '' where they agree. */
   readonly difference: string;
+}
+
+/** Faults of the script's process: of the replay less those of the kernel. */
+export interface Faults {
+  readonly minor: number;
+  readonly major: number;
+  /** The kernel's own. */
+  readonly minorTruth: number;
+  readonly majorTruth: number;
+}
+
+/** Most faults that the recorder's process takes itself: its stack, its libraries, each new area's description. */
+const RECORDER_FAULTS = 13;
+
+/** Are the faults the kernel's within 1 %, but for those of the recorder? Scripts without mappings have none to compare. */
+export function faultsAgree(f: Faults): boolean {
+  const slack = 0.01 * f.minorTruth;
+  return f.minor <= slack && f.minor >= -RECORDER_FAULTS - slack && Math.abs(f.major) <= Math.ceil(0.01 * f.majorTruth);
 }
 
 const COUNTS = ['added_folios', 'added_pages', 'deleted_pages'] as const;
@@ -80,5 +100,13 @@ export function score(truth: Outcome, replay: Outcome): Score {
     if (count(truth.memcg, key) > 0) ratios[key] = ratio(count(replay.memcg, key), count(truth.memcg, key));
   }
   const folioMatch = tally.union === 0 ? 1 : tally.same / tally.union;
-  return { folioMatch, pages: tally.union, ratios, difference: tally.difference };
+  const minorTruth = count(truth.summary, 'minor_faults');
+  const majorTruth = count(truth.summary, 'major_faults');
+  const faults = {
+    minor: count(replay.summary, 'minor_faults') - minorTruth,
+    major: count(replay.summary, 'major_faults') - majorTruth,
+    minorTruth,
+    majorTruth,
+  };
+  return { folioMatch, pages: tally.union, ratios, faults, difference: tally.difference };
 }

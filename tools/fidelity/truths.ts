@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Outcome } from './score.ts';
+import type { Entry, Outcome } from './score.ts';
 
 /** Recorded scripts on disk: NAME.ops, what the kernel did as NAME.json, and a second run of it as NAME.2.json. */
 export interface Recorded {
@@ -57,8 +57,12 @@ function runLive(script: string): string {
 }
 
 const foliosOf = (text: string): string => {
-  const { folios } = JSON.parse(text) as Outcome;
-  return JSON.stringify(Object.entries(folios).map(([f, entries]) => [f, entries.map((e) => [e[0], e[1]])]));
+  const { folios, maps } = JSON.parse(text) as Outcome;
+  const placed = (entries: readonly Entry[]): number[][] => entries.map((e) => [e[0], e[1]]);
+  return JSON.stringify([
+    Object.entries(folios).map(([f, entries]) => [f, placed(entries)]),
+    (maps ?? []).map((m) => [m.map, placed(m.folios)]),
+  ]);
 };
 
 /**
