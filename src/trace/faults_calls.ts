@@ -2,7 +2,7 @@
 import { ADDRESS_END, count, type SpaceEvent } from './access.ts';
 import { MADVICE, PROT_EXEC, PROT_READ, PROT_WRITE, SHARED } from './event.ts';
 
-/** @kernel arch/x86/entry/syscalls/syscall_64.tbl mmap (6.18) */
+/** Names by number, as the kernel's table for x86-64 has them. */
 export const callsOf: Readonly<Record<number, string>> = {
   9: 'mmap',
   10: 'mprotect',
