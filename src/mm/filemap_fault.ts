@@ -110,7 +110,10 @@ function doAsyncMmapReadahead(m: Machine, vmf: VmFault, folio: FolioId): boolean
       (release.mmapMissHit === 'unlocked' || (flags & (VM_SEQ_READ | VM_EXEC)) === 0));
   if (counts && files.mmapMiss[file] > 0) files.mmapMiss[file]--;
   if (!folioTest(m.map, folio, PG_readahead)) return false;
+  // Room for what is read ahead is not made by taking this one.
+  folioRefAdd(m.map, folio, 1);
   pageCacheAsyncRa(m, file, folio, vmf.pgoff, files.raPages[file]);
+  folioPut(m, folio);
   return true;
 }
 
