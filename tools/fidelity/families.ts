@@ -1,4 +1,5 @@
 import type { Prng } from '../../src/base/prng.ts';
+import { ANONYMOUS } from './anonymous.ts';
 import { MAPPINGS } from './mappings.ts';
 import * as p from './patterns.ts';
 import { KiB, MiB, PAGE, Script, type Setup } from './script.ts';
@@ -317,4 +318,5 @@ export const FAMILIES: readonly Family[] = [
     true,
   ),
   ...MAPPINGS,
+  ...ANONYMOUS,
 ];
