@@ -10,10 +10,10 @@
  */
 import type { MmId, VmaId } from './ids.ts';
 import { collapseScanPmd, SCAN_ALLOC_HUGE_PAGE_FAIL, SCAN_FAIL, SCAN_SUCCEED } from './khugepaged_collapse.ts';
+import { khugepagedOrders } from './khugepaged_mthp.ts';
 import type { Machine } from './machine.ts';
 import { MMF_VM_HUGEPAGE } from './mm_struct.ts';
 import { lruAddDrain } from './swap.ts';
-import { TVA_KHUGEPAGED, thpVmaAllowableOrder } from './thp.ts';
 import { vmaIsAnonymous, vmaPosition } from './vma.ts';
 
 const NS_PER_MS = 1e6;
@@ -46,10 +46,10 @@ export const khugepagedInit = (): Khugepaged => ({
   mayWait: true,
 });
 
-/** Is some control such that huge pages may come? @kernel mm/khugepaged.c hugepage_pmd_enabled (6.18) */
+/** Is some control such that huge pages (7.3: large folios) may come? @kernel mm/khugepaged.c hugepage_pmd_enabled (6.18) */
 function hugepagePmdEnabled(m: Machine): boolean {
   const { thp } = m;
-  const bit = 1 << thp.pmdOrder;
+  const bit = m.release.khugepagedOrders === 'all-orders' ? thp.anonOrders : 1 << thp.pmdOrder;
   if (((thp.always | thp.madvise) & bit) !== 0) return true;
   return (thp.inherit & bit) !== 0 && thp.enabled !== 'never';
 }
@@ -66,7 +66,7 @@ function enter(m: Machine, mm: MmId): void {
 export function khugepagedEnterVma(m: Machine, vma: VmaId, flags: number): void {
   const mm = m.vmas.mm[vma] as MmId;
   if ((m.mms.flags[mm] & MMF_VM_HUGEPAGE) !== 0 || !hugepagePmdEnabled(m)) return;
-  if (thpVmaAllowableOrder(m, vma, flags, TVA_KHUGEPAGED, m.thp.pmdOrder)) enter(m, mm);
+  if (khugepagedOrders(m, vma, flags) !== 0) enter(m, mm);
 }
 
 /** @kernel include/linux/khugepaged.h khugepaged_fork (6.18) */
@@ -149,8 +149,8 @@ function scanMmSlot(m: Machine, pages: number): number {
     const first = Math.ceil(m.vmas.start[vma] / span) * span;
     const end = Math.floor(m.vmas.end[vma] / span) * span;
     // Files: only what MADV_COLLAPSE asks for.
-    const allowed = thpVmaAllowableOrder(m, vma, m.vmas.flags[vma], TVA_KHUGEPAGED, m.thp.pmdOrder);
-    if (!allowed || !vmaIsAnonymous(m, vma) || k.address > end) {
+    const orders = khugepagedOrders(m, vma, m.vmas.flags[vma]);
+    if (orders === 0 || !vmaIsAnonymous(m, vma) || k.address > end) {
       progress++;
       continue;
     }

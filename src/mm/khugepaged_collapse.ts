@@ -12,6 +12,7 @@
 import { deferredSplitFolio } from './deferred_split.ts';
 import { type FolioId, type MmId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
 import { collapseScanFile, fileCollapsible } from './khugepaged_file.ts';
+import { khugepagedOrders, mthpCollapse } from './khugepaged_mthp.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
 import { BATCH_IGNORE, folioAddLruVma, folioPteBatch } from './memory_pte.ts';
@@ -94,11 +95,14 @@ export interface Collapse {
   /** Folios taken off their lists, each once. */
   isolated: Int32Array;
   nr: number;
+  /** A bit for each entry of the block that maps a page which may be collapsed. */
+  readonly present: Int32Array;
 }
 export const collapseInit = (pmdOrder: number): Collapse => ({
   tried: false,
   isolated: new Int32Array(1 << pmdOrder),
   nr: 0,
+  present: new Int32Array(((1 << pmdOrder) + 31) >>> 5),
 });
 
 /** What the table holds at an entry: nothing of its own? */
@@ -124,6 +128,10 @@ export function collapseScanPmd(m: Machine, vma: VmaId, addr: number, daemon: bo
   if (state !== SCAN_SUCCEED) return state;
   const first = pteOfPmd(m, pmd, addr);
   const nr = 1 << m.thp.pmdOrder;
+  const orders = daemon ? khugepagedOrders(m, vma, m.vmas.flags[vma]) : nr;
+  // With smaller sizes, empty entries are for mthpCollapse to judge.
+  const several = orders !== nr;
+  if (several) c.present.fill(0);
   let none = 0;
   let swapped = 0;
   let shared = 0;
@@ -138,7 +146,7 @@ export function collapseScanPmd(m: Machine, vma: VmaId, addr: number, daemon: bo
     }
     if (noneOrZero(flags)) {
       none++;
-      if (!daemon || none <= limits.maxPtesNone) continue;
+      if (!daemon || several || none <= limits.maxPtesNone) continue;
       m.vmstat[V.thp_scan_exceed_none_pte]++;
       return SCAN_EXCEED_NONE_PTE;
     }
@@ -154,10 +162,11 @@ export function collapseScanPmd(m: Machine, vma: VmaId, addr: number, daemon: bo
     if ((state & PG.PG_locked) !== 0) return SCAN_PAGE_LOCK;
     if (expectedRefCount(m, f) !== folioRefCount(m.map, f)) return SCAN_PAGE_COUNT;
     if ((flags & _PAGE_ACCESSED) !== 0 || (state & PG.PG_referenced) !== 0) referenced++;
+    if (several) c.present[(e - first) >>> 5] |= 1 << ((e - first) & 31);
   }
   if (daemon && (referenced === 0 || (swapped > 0 && referenced < nr / 2))) return SCAN_LACK_REFERENCED_PAGE;
   c.tried = true;
-  return collapseHugePage(m, vma, addr, swapped, daemon);
+  return several ? mthpCollapse(m, vma, addr, orders, swapped) : collapseHugePage(m, vma, addr, swapped, daemon);
 }
 
 /** What the PMD entry holds. @kernel mm/khugepaged.c check_pmd_state (6.18) */
@@ -168,16 +177,17 @@ export function pmdState(m: Machine, pmd: number): number {
   return (flags & (_PAGE_PSE | PTE_MIGRATION)) !== 0 ? SCAN_PMD_MAPPED : SCAN_SUCCEED;
 }
 
-/** A huge page, charged, in m.collapse's stead; NO_FOLIO with the reason in `why`. @kernel mm/khugepaged.c alloc_charge_folio (6.18) */
-export function allocChargeFolio(m: Machine, daemon: boolean, why: { result: number }): FolioId {
+/** A folio to collapse into, charged; NO_FOLIO with the reason in `why`. @kernel mm/khugepaged.c alloc_charge_folio (6.18) */
+export function allocChargeFolio(m: Machine, order: number, daemon: boolean, why: { result: number }): FolioId {
   const gfp = daemon && !m.thp.khugepaged.defrag ? GFP_TRANSHUGE_LIGHT : GFP_TRANSHUGE;
-  const f = folioAlloc(m, gfp, m.thp.pmdOrder);
+  const f = folioAlloc(m, gfp, order);
+  const huge = order === m.thp.pmdOrder ? 1 : 0;
   if (f === NO_FOLIO) {
-    m.vmstat[V.thp_collapse_alloc_failed]++;
+    m.vmstat[V.thp_collapse_alloc_failed] += huge;
     why.result = SCAN_ALLOC_HUGE_PAGE_FAIL;
     return f;
   }
-  m.vmstat[V.thp_collapse_alloc]++;
+  m.vmstat[V.thp_collapse_alloc] += huge;
   if (memCgroupCharge(m, f, gfp)) return f;
   folioPut(m, f);
   why.result = SCAN_CGROUP_CHARGE_FAIL;
@@ -185,27 +195,28 @@ export function allocChargeFolio(m: Machine, daemon: boolean, why: { result: num
 }
 
 /** @kernel mm/khugepaged.c collapse_huge_page (6.18) */
-function collapseHugePage(m: Machine, vma: VmaId, addr: number, swapped: number, daemon: boolean): number {
+export function collapseHugePage(m: Machine, vma: VmaId, addr: number, swapped: number, daemon: boolean): number {
   const mm = m.vmas.mm[vma] as MmId;
   const why = { result: SCAN_FAIL };
-  const folio = allocChargeFolio(m, daemon, why);
+  const folio = allocChargeFolio(m, m.thp.pmdOrder, daemon, why);
   if (folio === NO_FOLIO) return why.result;
   // Making room may have changed what is here.
   const pmd = pmdOffset(m, mm, addr);
   let result = pmdState(m, pmd);
   if (result === SCAN_SUCCEED && swapped > 0) result = swapIn(m, vma, addr, pmd);
   const first = result === SCAN_SUCCEED ? pteOfPmd(m, pmd, addr) : -1;
-  if (result === SCAN_SUCCEED) result = isolate(m, first, daemon);
+  const limits = m.thp.khugepaged;
+  const total = 1 << m.thp.pmdOrder;
+  if (result === SCAN_SUCCEED) result = isolate(m, first, total, daemon, limits.maxPtesNone, limits.maxPtesShared);
   if (result !== SCAN_SUCCEED) {
     folioPut(m, folio);
     return result;
   }
-  const written = copyPages(m, vma, mm, first);
+  const written = copyPages(m, vma, mm, first, total);
   const table = pmdTakeTable(m, pmd);
   folioSet(m.map, folio, PG.PG_uptodate);
   folioAddNewAnonRmap(m, folio, vma, addr, true);
-  for (let i = 0; i < 1 << m.thp.pmdOrder; i++)
-    if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folio + i);
+  for (let i = 0; i < total; i++) if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folio + i);
   folioAddLruVma(m, folio, vma);
   pgtableTransHugeDeposit(m, pmd, table);
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
@@ -236,20 +247,26 @@ function swapIn(m: Machine, vma: VmaId, addr: number, pmd: number): number {
 }
 
 /** Takes the folios of a table off their lists and locks them; if one cannot be, all go back. @kernel mm/khugepaged.c __collapse_huge_page_isolate (6.18) */
-function isolate(m: Machine, first: number, daemon: boolean): number {
+export function isolate(
+  m: Machine,
+  first: number,
+  nr: number,
+  daemon: boolean,
+  maxNone: number,
+  maxShared: number,
+): number {
   const { collapse: c, map } = m;
-  const limits = m.thp.khugepaged;
   c.nr = 0;
   let none = 0;
   let shared = 0;
   let referenced = 0;
   let result = SCAN_SUCCEED;
-  for (let e = first; e < first + (1 << m.thp.pmdOrder) && result === SCAN_SUCCEED; e++) {
+  for (let e = first; e < first + nr && result === SCAN_SUCCEED; e++) {
     const flags = pteFlags(m, e);
     if (noneOrZero(flags)) {
       none++;
-      if (!daemon || none <= limits.maxPtesNone) continue;
-      m.vmstat[V.thp_scan_exceed_none_pte]++;
+      if (!daemon || none <= maxNone) continue;
+      m.vmstat[V.thp_scan_exceed_none_pte] += nr === 1 << m.thp.pmdOrder ? 1 : 0;
       result = SCAN_EXCEED_NONE_PTE;
       break;
     }
@@ -258,8 +275,8 @@ function isolate(m: Machine, first: number, daemon: boolean): number {
       break;
     }
     const f = pageFolio(map, ptePayload(m, e) as Pfn);
-    if (folioMaybeMappedShared(m, f) && ++shared > limits.maxPtesShared && daemon) {
-      m.vmstat[V.thp_scan_exceed_share_pte]++;
+    if (folioMaybeMappedShared(m, f) && ++shared > maxShared && daemon) {
+      m.vmstat[V.thp_scan_exceed_share_pte] += nr === 1 << m.thp.pmdOrder ? 1 : 0;
       result = SCAN_EXCEED_SHARED_PTE;
       break;
     }
@@ -294,9 +311,8 @@ function release(m: Machine, f: FolioId): void {
 }
 
 /** Empties the table; a bit for each page that held something. @kernel mm/khugepaged.c __collapse_huge_page_copy_succeeded (6.18) */
-function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number): Int32Array {
+export function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number, total: number): Int32Array {
   const { collapse: c, map } = m;
-  const total = 1 << m.thp.pmdOrder;
   const written = new Int32Array((total + 31) >>> 5);
   for (let i = 0; i < total; ) {
     const e = first + i;

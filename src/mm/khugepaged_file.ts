@@ -99,7 +99,7 @@ export function collapseScanFile(m: Machine, vma: VmaId, addr: number): number {
 function collapseFile(m: Machine, mapping: MappingId, start: number): number {
   const { map, spaces } = m;
   const why = { result: SCAN_FAIL };
-  const folio = allocChargeFolio(m, false, why);
+  const folio = allocChargeFolio(m, m.thp.pmdOrder, false, why);
   if (folio === NO_FOLIO) return why.result;
   const nr = 1 << m.thp.pmdOrder;
   const taken: FolioId[] = [];

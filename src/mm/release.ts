@@ -88,6 +88,9 @@ export interface Laws {
   /** MADV_DONTNEED frees page tables that it empties (x86-64). */
   readonly dontneedFreesTables: boolean;
 
+  /** What the daemon makes: huge pages, or the largest size that is allowed and full enough. */
+  readonly khugepagedOrders: 'pmd' | 'all-orders';
+
   /** kswapd writes dirty file folios through ->writepage when a node is full of them; else they are only activated. */
   readonly reclaimWritesFiles: boolean;
   /** Reclaim of a version 1 group that meets only unqueued dirty folios waits for write-back. */
@@ -299,6 +302,10 @@ export const history: History = {
     read('5.15', 'pageout', 'mm/swap.c lru_note_cost (5.15.100, 6.1.192)'),
     read('6.6', 'io-and-rotation', 'mm/swap.c lru_note_cost (6.6.63 to 6.18.35)'),
     read('7.0', 'counters', 'mm/vmscan.c prepare_scan_control (7.3.4; absent in 6.18.35)'),
+  ],
+  khugepagedOrders: [
+    read('5.15', 'pmd', 'mm/khugepaged.c hpage_collapse_scan_pmd (6.18.35)'),
+    read('7.3', 'all-orders', 'mm/khugepaged.c mthp_collapse (7.3.4; absent in 6.18.35)'),
   ],
   buddyFallback: [
     read('5.15', 'steal', 'mm/page_alloc.c __rmqueue_fallback (5.15.100, 6.1.192, 6.6.63)'),

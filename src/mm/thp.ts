@@ -90,6 +90,11 @@ export const MTHP_STATS = [
   'nr_anon',
   'nr_anon_partially_mapped',
   'anon_fault_declined',
+  'collapse_alloc',
+  'collapse_alloc_failed',
+  'collapse_exceed_none_pte',
+  'collapse_exceed_swap_pte',
+  'collapse_exceed_shared_pte',
 ] as const;
 export type MthpStat = (typeof MTHP_STATS)[number];
 /** Position of a counter: `MTHP.anon_fault_alloc`. */

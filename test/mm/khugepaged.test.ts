@@ -7,6 +7,7 @@ import { madvise } from '../../src/mm/madvise.ts';
 import { checkMms } from '../../src/mm/mm_check.ts';
 import { getMmRss } from '../../src/mm/mm_struct.ts';
 import { doMmap, dupMm, mmput } from '../../src/mm/mmap.ts';
+import { release } from '../../src/mm/release.ts';
 import { lruAddDrain } from '../../src/mm/swap.ts';
 import { MTHP, mthpStat, thpStore } from '../../src/mm/thp.ts';
 import { VM_MAYSHARE, VM_SHARED, vmaLookup } from '../../src/mm/vma.ts';
@@ -140,5 +141,41 @@ describe('the daemon', () => {
     khugepagedRun(m, 1 * S);
     expect([orderAt(m, mm, A + 4096), orderAt(m, mm, A + HUGE + 4096)]).toEqual([9, 0]);
     expect(m.vmstat[V.thp_scan_exceed_none_pte]).toBeGreaterThan(0);
+  });
+});
+
+describe('the daemon of 7.3', () => {
+  /** Pages touched one by one, then sizes allowed; orders of the folios afterwards, by page. */
+  function run(thp: Record<string, string>, pages: readonly number[]): string {
+    const { m, mm, check } = world({ top: 'never' });
+    (m as { release: typeof m.release }).release = release('7.3');
+    for (const p of pages) touch(m, mm, A + p * 4096, true);
+    for (const [name, value] of Object.entries(thp)) thpStore(m, name, value);
+    madvise(m, mm, A, HUGE, 'hugepage');
+    khugepagedRun(m, 1 * S);
+    check();
+    const out: string[] = [];
+    for (let p = 0; p < 512; ) {
+      const order = orderAt(m, mm, A + p * 4096);
+      if (order >= 0) out.push(`${p}:${order}`);
+      p += order > 0 ? 1 << order : 1;
+    }
+    mmput(m, mm);
+    check();
+    return out.join(' ');
+  }
+
+  test('makes the largest size that is allowed where one page is', () => {
+    expect(run({ '64k': 'always' }, [0, 100, 101])).toBe('0:4 96:4');
+    expect(run({ '64k': 'always', '256k': 'always' }, [0, 100])).toBe('0:6 64:6');
+    expect(run({ '64k': 'always', '2m': 'always' }, [77])).toBe('0:9');
+    expect(run({ '2m': 'never' }, [77])).toBe('77:0');
+  });
+
+  test('only full ones when max_ptes_none is 0', () => {
+    const full = [...Array(20).keys()].map((i) => 32 + i);
+    expect(run({ '64k': 'always', '16k': 'always', 'khugepaged/max_ptes_none': '0' }, [0, ...full])).toBe(
+      '0:0 32:4 48:2',
+    );
   });
 });
