@@ -43,6 +43,7 @@ export class Device implements Io {
   private readonly queue: Request[] = [];
   private head = 0;
   private writesBusy = 0;
+  private readsBusy = 0;
   reads = 0;
   readBytes = 0;
   writes = 0;
@@ -67,7 +68,9 @@ export class Device implements Io {
     this.count(this.readSizes, length);
     const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
     if (ahead) {
-      this.push({ write: false, swap: 0, mapping, offset, length, ends: this.m.now + takes });
+      // Latencies pass at the same time, bytes come one request after the other.
+      this.readsBusy = Math.max(this.m.now, this.readsBusy) + length * READ_NS_PER_BYTE;
+      this.push({ write: false, swap: 0, mapping, offset, length, ends: this.readsBusy + READ_LATENCY_NS });
       return;
     }
     this.m.now += takes;
