@@ -221,7 +221,7 @@ function collapses(prng: Prng): Script {
   if (prng.below(2) === 0) (of[0] as Area).advise('hugepage');
   for (let n = 0; n < 9; n++) {
     steps(prng, 2, of, [use]);
-    steps(prng, prng.below(2), of, [advises(prng, ['dontneed']), (a) => a.unmap(a.part([1, 5, 100])), () => s.fork()]);
+    steps(prng, prng.below(2), of, [advises(prng, ['dontneed']), (a) => a.unmap(a.part([1, 5, 100]))]);
     steps(prng, 1, of, [advises(prng, ['collapse'], [512, 1024, 1500, 4096])]);
   }
   return s;
