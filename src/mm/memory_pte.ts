@@ -18,7 +18,7 @@ import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from './mm_struct.ts';
 import { folioOrder, folioTest, folioTestAnon, pageFolio } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG } from './page_flags.ts';
-import { _PAGE_ACCESSED, _PAGE_DIRTY, _PAGE_RW, _PAGE_SPECIAL } from './pgtable.ts';
+import { _PAGE_SPECIAL } from './pgtable.ts';
 import { folioAddLru, folioPut } from './swap.ts';
 import {
   VM_DONTEXPAND,
@@ -97,8 +97,8 @@ export function folioPteBatch(m: Machine, f: FolioId, e: number, max: number, ig
     if (entries[w] !== pfn + nr || (entries[w + 1] & ~ignore) !== flags) break;
   return nr;
 }
-/** What a batch does not look at unless it must. */
-export const BATCH_IGNORE: number = _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_RW;
+/** What a batch does not look at unless it must: _PAGE_RW, _PAGE_ACCESSED, _PAGE_DIRTY. A plain number, as modules here load in any order. */
+export const BATCH_IGNORE = 0x62;
 
 /** The folio that an entry which is present maps, or 0: the zero page. @kernel mm/memory.c vm_normal_folio (6.18) */
 export const vmNormalFolio = (m: Machine, payload: number, flags: number): FolioId =>
