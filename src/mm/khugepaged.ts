@@ -9,10 +9,11 @@
  * @kernel mm/khugepaged.c khugepaged_do_scan (6.18)
  */
 import type { MmId, VmaId } from './ids.ts';
-import { collapseScanPmd, SCAN_ALLOC_HUGE_PAGE_FAIL, SCAN_FAIL, SCAN_SUCCEED } from './khugepaged_collapse.ts';
+import { collapseScanPmd } from './khugepaged_collapse.ts';
 import { khugepagedOrders } from './khugepaged_mthp.ts';
 import type { Machine } from './machine.ts';
 import { MMF_VM_HUGEPAGE } from './mm_struct.ts';
+import { SCAN_ALLOC_HUGE_PAGE_FAIL, SCAN_FAIL, SCAN_SUCCEED } from './scan_result.ts';
 import { lruAddDrain } from './swap.ts';
 import { vmaIsAnonymous, vmaPosition } from './vma.ts';
 

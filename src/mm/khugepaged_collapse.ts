@@ -15,7 +15,7 @@ import { collapseScanFile, fileCollapsible } from './khugepaged_file.ts';
 import { khugepagedOrders, mthpCollapse } from './khugepaged_mthp.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
-import { BATCH_IGNORE, folioAddLruVma, folioPteBatch } from './memory_pte.ts';
+import { folioAddLruVma, folioPteBatch } from './memory_pte.ts';
 import { doSwapPage } from './memory_swap.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
 import {
@@ -52,6 +52,27 @@ import {
   setPte,
 } from './pgtable.ts';
 import { folioAddNewAnonRmap, folioMapcount, folioMaybeMappedShared, folioRemoveRmapPtes } from './rmap.ts';
+import {
+  SCAN_ALLOC_HUGE_PAGE_FAIL,
+  SCAN_CGROUP_CHARGE_FAIL,
+  SCAN_DEL_PAGE_LRU,
+  SCAN_EXCEED_NONE_PTE,
+  SCAN_EXCEED_SHARED_PTE,
+  SCAN_EXCEED_SWAP_PTE,
+  SCAN_FAIL,
+  SCAN_LACK_REFERENCED_PAGE,
+  SCAN_PAGE_ANON,
+  SCAN_PAGE_COMPOUND,
+  SCAN_PAGE_COUNT,
+  SCAN_PAGE_LOCK,
+  SCAN_PAGE_LRU,
+  SCAN_PAGE_NULL,
+  SCAN_PMD_MAPPED,
+  SCAN_PMD_NONE,
+  SCAN_PMD_NULL,
+  SCAN_PTE_NON_PRESENT,
+  SCAN_SUCCEED,
+} from './scan_result.ts';
 import { folioAddLru, folioIsolateLru, folioPut, folioPutRefs, lruAddDrain } from './swap.ts';
 import { freeSwapCache } from './swapfile.ts';
 import { GFP_TRANSHUGE, GFP_TRANSHUGE_LIGHT, TVA_FORCED_COLLAPSE, thpVmaAllowableOrder } from './thp.ts';
@@ -62,31 +83,6 @@ import { pageZeroFilled, setPageWritten } from './written.ts';
 
 /** @kernel include/uapi/asm-generic/errno-base.h EBUSY (6.18) */
 const EBUSY = 16;
-
-/** What came of a block. @kernel mm/khugepaged.c enum scan_result (6.18) */
-export const SCAN_FAIL = 0;
-export const SCAN_SUCCEED = 1;
-export const SCAN_PMD_NULL = 2;
-export const SCAN_PMD_NONE = 3;
-export const SCAN_PMD_MAPPED = 4;
-export const SCAN_EXCEED_NONE_PTE = 5;
-export const SCAN_EXCEED_SWAP_PTE = 6;
-export const SCAN_EXCEED_SHARED_PTE = 7;
-export const SCAN_PTE_NON_PRESENT = 8;
-export const SCAN_PTE_MAPPED_HUGEPAGE = 10;
-export const SCAN_LACK_REFERENCED_PAGE = 11;
-export const SCAN_PAGE_NULL = 12;
-export const SCAN_PAGE_COUNT = 14;
-export const SCAN_PAGE_LRU = 15;
-export const SCAN_PAGE_LOCK = 16;
-export const SCAN_PAGE_ANON = 17;
-export const SCAN_PAGE_COMPOUND = 18;
-export const SCAN_VMA_CHECK = 21;
-export const SCAN_DEL_PAGE_LRU = 23;
-export const SCAN_ALLOC_HUGE_PAGE_FAIL = 24;
-export const SCAN_CGROUP_CHARGE_FAIL = 25;
-export const SCAN_TRUNCATED = 26;
-export const SCAN_PAGE_HAS_PRIVATE = 27;
 
 /** What the collapse of a block went through. */
 export interface Collapse {
@@ -326,7 +322,7 @@ export function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number, total
     const page = ptePayload(m, e) as Pfn;
     const f = pageFolio(map, page);
     const large = folioTest(map, f, PG.PG_head);
-    const nr = large ? folioPteBatch(m, f, e, total - i, BATCH_IGNORE) : 1;
+    const nr = large ? folioPteBatch(m, f, e, total - i, _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_RW) : 1;
     for (let k = 0; k < nr; k++)
       if (!pageZeroFilled(m, (page + k) as Pfn)) written[(i + k) >>> 5] |= 1 << ((i + k) & 31);
     if (!large) release(m, f);

@@ -12,25 +12,7 @@ import { xaErase, xaFind, xaStore } from '../base/xarray.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import { filemapGetFolio } from './filemap.ts';
 import { type FolioId, type MappingId, type MmId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
-import {
-  allocChargeFolio,
-  expectedRefCount,
-  pmdState,
-  SCAN_FAIL,
-  SCAN_PAGE_COMPOUND,
-  SCAN_PAGE_COUNT,
-  SCAN_PAGE_LOCK,
-  SCAN_PAGE_LRU,
-  SCAN_PAGE_NULL,
-  SCAN_PMD_MAPPED,
-  SCAN_PMD_NONE,
-  SCAN_PMD_NULL,
-  SCAN_PTE_MAPPED_HUGEPAGE,
-  SCAN_PTE_NON_PRESENT,
-  SCAN_SUCCEED,
-  SCAN_TRUNCATED,
-  SCAN_VMA_CHECK,
-} from './khugepaged_collapse.ts';
+import { allocChargeFolio, expectedRefCount, pmdState } from './khugepaged_collapse.ts';
 import type { Machine } from './machine.ts';
 import { doSetPmd } from './memory_file.ts';
 import { mmCounter } from './memory_pte.ts';
@@ -62,6 +44,22 @@ import {
 } from './pgtable.ts';
 import { folioMapped, folioRemoveRmapPtes } from './rmap.ts';
 import { TTU_IGNORE_MLOCK, tryToUnmap } from './rmap_walk.ts';
+import {
+  SCAN_FAIL,
+  SCAN_PAGE_COMPOUND,
+  SCAN_PAGE_COUNT,
+  SCAN_PAGE_LOCK,
+  SCAN_PAGE_LRU,
+  SCAN_PAGE_NULL,
+  SCAN_PMD_MAPPED,
+  SCAN_PMD_NONE,
+  SCAN_PMD_NULL,
+  SCAN_PTE_MAPPED_HUGEPAGE,
+  SCAN_PTE_NON_PRESENT,
+  SCAN_SUCCEED,
+  SCAN_TRUNCATED,
+  SCAN_VMA_CHECK,
+} from './scan_result.ts';
 import { folioAddLru, folioIsolateLru, folioPut, folioPutRefs } from './swap.ts';
 import { thpVmaSuitableOrder } from './thp.ts';
 import { linearPageIndex, VM_NOHUGEPAGE, vmaMapping } from './vma.ts';

@@ -10,25 +10,7 @@
  * @kernel mm/khugepaged.c mthp_collapse (7.3)
  */
 import { type MmId, NO_FOLIO, type VmaId } from './ids.ts';
-import {
-  allocChargeFolio,
-  collapseHugePage,
-  copyPages,
-  isolate,
-  pmdState,
-  SCAN_ALLOC_HUGE_PAGE_FAIL,
-  SCAN_DEL_PAGE_LRU,
-  SCAN_EXCEED_NONE_PTE,
-  SCAN_EXCEED_SHARED_PTE,
-  SCAN_EXCEED_SWAP_PTE,
-  SCAN_FAIL,
-  SCAN_LACK_REFERENCED_PAGE,
-  SCAN_PAGE_COUNT,
-  SCAN_PAGE_LOCK,
-  SCAN_PMD_MAPPED,
-  SCAN_PTE_NON_PRESENT,
-  SCAN_SUCCEED,
-} from './khugepaged_collapse.ts';
+import { allocChargeFolio, collapseHugePage, copyPages, isolate, pmdState } from './khugepaged_collapse.ts';
 import type { Machine } from './machine.ts';
 import { folioAddLruVma, setPtes } from './memory_pte.ts';
 import { folioRefAdd, folioSet } from './mm_types.ts';
@@ -45,6 +27,20 @@ import {
   pteOfPmd,
 } from './pgtable.ts';
 import { folioAddNewAnonRmap } from './rmap.ts';
+import {
+  SCAN_ALLOC_HUGE_PAGE_FAIL,
+  SCAN_DEL_PAGE_LRU,
+  SCAN_EXCEED_NONE_PTE,
+  SCAN_EXCEED_SHARED_PTE,
+  SCAN_EXCEED_SWAP_PTE,
+  SCAN_FAIL,
+  SCAN_LACK_REFERENCED_PAGE,
+  SCAN_PAGE_COUNT,
+  SCAN_PAGE_LOCK,
+  SCAN_PMD_MAPPED,
+  SCAN_PTE_NON_PRESENT,
+  SCAN_SUCCEED,
+} from './scan_result.ts';
 import { folioPut } from './swap.ts';
 import { countMthpStat, MTHP, TVA_KHUGEPAGED, thpVmaAllowableOrders } from './thp.ts';
 import { VM_WRITE } from './vma.ts';

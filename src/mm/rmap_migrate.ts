@@ -46,8 +46,6 @@ import { folioPut } from './swap.ts';
 import { VM_LOCKED } from './vma.ts';
 import { pageZeroFilled } from './written.ts';
 
-/** What an entry keeps while its page moves. */
-const KEPT = _PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY;
 /** @kernel include/linux/rmap.h RMP_USE_SHARED_ZEROPAGE (6.18) */
 export const RMP_USE_SHARED_ZEROPAGE = 2;
 
@@ -80,7 +78,8 @@ function tryToMigrateOne(m: Machine, f: FolioId, vma: VmaId): boolean {
       if (anon) folioSet(map, f, PG.PG_dirty);
       else folioMarkDirty(m, f);
     }
-    setPte(m, entry, page, PTE_MIGRATION | (flags & KEPT) | (exclusive ? PTE_SWP_EXCLUSIVE : 0));
+    const kept = flags & (_PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY);
+    setPte(m, entry, page, PTE_MIGRATION | kept | (exclusive ? PTE_SWP_EXCLUSIVE : 0));
     if (rmap.huge) folioRemoveRmapPmd(m, f, vma);
     else folioRemoveRmapPtes(m, f, page, 1, vma);
     if ((m.vmas.flags[vma] & VM_LOCKED) !== 0) mlockDrainLocal(m);
