@@ -24,16 +24,22 @@ interface Entry {
   writable: boolean;
 }
 
+const TRANSLATION = 't';
+const UPPER = 'u';
+
 class Plain {
   readonly spec: { entries: number; ways: number };
   /** Sizes that an entry may have. */
   readonly sizes: readonly number[];
   private readonly sets: Entry[][];
+  /** Sizes whose sets differ: one is enough where there is one set. */
+  private readonly tried: readonly number[];
   constructor(spec: { entries: number; ways: number; sizes?: readonly number[]; coalesces?: number }, page = 0) {
     this.spec = spec;
     this.sizes = [...new Set([...(spec.sizes ?? []), (spec.coalesces ?? 1) * page])];
     const ways = spec.ways === 0 || spec.ways > spec.entries ? spec.entries : spec.ways;
     this.sets = Array.from({ length: spec.entries / ways }, () => []);
+    this.tried = this.sets.length === 1 ? this.sizes.slice(0, 1) : this.sizes;
   }
   private set(number: number): Entry[] {
     return this.sets[number % this.sets.length];
@@ -42,6 +48,21 @@ class Plain {
     for (const e of this.set(number))
       if (e.number === number && e.size === size && e.asid === asid && e.kind.startsWith(kind)) return e;
     return undefined;
+  }
+  /** The smallest entry that translates a page. */
+  translating(page: number, asid: number): Entry | undefined {
+    let best: Entry | undefined;
+    for (const size of this.tried)
+      for (const e of this.set(Math.floor(page / size)))
+        if (
+          page >= e.size * e.number &&
+          page < e.size * (e.number + 1) &&
+          (best === undefined || e.size < best.size) &&
+          e.asid === asid &&
+          e.kind.startsWith(TRANSLATION)
+        )
+          best = e;
+    return best;
   }
   use(e: Entry): void {
     const set = this.set(e.number);
@@ -65,9 +86,6 @@ export interface PlainCounts {
   readonly walks: Record<string, number>;
   readonly dirtyWalks: Record<string, number>;
 }
-
-const TRANSLATION = 't';
-const UPPER = 'u';
 
 export class PlainTlb {
   readonly counts: PlainCounts = { l1: {}, l2: {}, misses: {}, walks: {}, dirtyWalks: {} };
@@ -94,13 +112,12 @@ export class PlainTlb {
     });
   }
 
-  /** Finds any entry that translates the page. */
+  /** Finds an entry that translates the page: of several, the smallest of the first array that has one. */
   private lookUp(arrays: readonly Plain[], page: number): [Plain, Entry] | undefined {
-    for (const array of arrays)
-      for (const size of array.sizes) {
-        const e = array.find(size, Math.floor(page / size), this.asid, TRANSLATION);
-        if (e !== undefined) return [array, e];
-      }
+    for (const array of arrays) {
+      const e = array.translating(page, this.asid);
+      if (e !== undefined) return [array, e];
+    }
     return undefined;
   }
 
