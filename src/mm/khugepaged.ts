@@ -18,6 +18,8 @@ import { lruAddDrain } from './swap.ts';
 import { vmaIsAnonymous, vmaPosition } from './vma.ts';
 
 const NS_PER_MS = 1e6;
+/** The daemon is the least urgent of tasks: woken, it gets to work about so much later. Nominal. */
+const WAKE_NS = 10 * NS_PER_MS;
 
 /** The daemon. @kernel mm/khugepaged.c struct khugepaged_scan (6.18) */
 export interface Khugepaged {
@@ -60,7 +62,7 @@ function enter(m: Machine, mm: MmId): void {
   const k = m.khugepaged;
   m.mms.flags[mm] |= MMF_VM_HUGEPAGE;
   k.slots.push(mm);
-  if (k.next < 0) k.next = m.now;
+  if (k.next < 0) k.next = m.now + WAKE_NS;
 }
 
 /** An area may hold huge pages, with these VM_* bits. @kernel mm/khugepaged.c khugepaged_enter_vma (6.18) */
