@@ -9,7 +9,7 @@
  *                access to each page is marked, and the distance is the number of marks behind it. Marks are bits, and sums
  *                of 16 words, of 16 such sums and so on say how many lie behind. When the row is full the marks move together.
  *                Time: some dozen steps an access; it grows with the logarithm of the number of pages, and near
- *                distances cost less. Memory: 32 to 64 bytes a page.
+ *                distances cost less. Memory: 50 to 100 bytes a page.
  *   SetCurve     a fixed number of sets, up to a number of ways: the pages of each set in order of use.
  *
  * Invariants (checkStackCurve):
