@@ -13,6 +13,8 @@ export interface Outcome {
   readonly folios: Readonly<Record<string, readonly Entry[]>>;
   readonly maps?: readonly { readonly map: number; readonly folios: readonly Entry[] }[];
   readonly memcg?: Readonly<Record<string, number>>;
+  /** Counters by size of page. */
+  readonly mthp?: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
 export interface Score {
@@ -81,6 +83,14 @@ function compare(tally: Tally, where: string, truth: readonly Entry[], replay: r
     tally.difference = `${where} page ${first}: kernel ${show(t.get(first))}, replay ${show(r.get(first))}`;
   }
 }
+
+/** `64kB anon_fault_alloc 3`, sorted; gauges, which hold what others have too, and zeros left out. */
+export const countersBySize = (o: Outcome): string[] =>
+  Object.entries(o.mthp ?? {})
+    .flatMap(([size, counters]) => Object.entries(counters).map(([name, n]) => [size, name, n] as const))
+    .filter(([, name, n]) => n !== 0 && !name.startsWith('nr_'))
+    .map((entry) => entry.join(' '))
+    .sort();
 
 const count = (record: Readonly<Record<string, unknown>> | undefined, key: string): number =>
   Number(record?.[key] ?? 0);
