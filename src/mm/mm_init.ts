@@ -83,7 +83,6 @@ export function machine(config: MachineConfig): Machine {
     vmf: vmFault(),
     contents: false,
     contentsUnknown: false,
-    contentsUnknown: false,
     now: 0,
     currentMemcg: 0,
     ahead: false,
