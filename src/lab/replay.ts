@@ -191,7 +191,7 @@ export class Replay {
     const file = this.handleFile[h] as FileId;
     if (file === 0 || (this.handleFlags[h]! & OPEN_DIRECT) !== 0 || (this.m.files.fmode[file]! & FMODE_RANDOM) === 0)
       return from;
-    let end = from + 1;
+    let end = Math.max(from + 1, Math.min(e.alike, to));
     while (end < to && op[end] === OP.pread && id[end] === h) end++;
     let run = this.randomRun;
     if (run === null || run.offset !== e.offset)

@@ -171,6 +171,8 @@ export const batchesInit = (size: number = BATCH_SIZE): FolioBatches => ({
 const { PG_active, PG_dirty, PG_dropbehind, PG_head, PG_locked, PG_lru, PG_reclaim, PG_referenced } = PG;
 const { PG_swapbacked, PG_unevictable, PG_workingset, PG_writeback, PG_mlocked } = PG;
 const NR_LRU_BASE = V.nr_inactive_anon;
+/** A folio with one of these is not added in the plain way. */
+const NOT_PLAIN_ADD = PG_head | PG_mlocked | PG_unevictable;
 
 /** The list that flags ask for. @kernel include/linux/mm_inline.h folio_lru_list (6.18) */
 export function folioLruList(flags: number): number {
@@ -376,6 +378,48 @@ function lookAtNeighbours(m: Machine, at: number, n: number): void {
   m.lruvecs.seen ^= seen;
 }
 
+/**
+ * Carries the batch of additions out. Folios of one page that are evictable, as nearly all are, are added here, in runs that go
+ * to one list; the sizes of the list are settled at the end of a run. Leaves the batch's references to the caller.
+ */
+function lruAddBatch(m: Machine, at: number, n: number): void {
+  const { map } = m;
+  const { folios } = m.batches;
+  const { head, tail, order } = m.lruvecs;
+  let list = 0;
+  let k = -1;
+  let run = 0;
+  for (let i = at; i < at + n; i++) {
+    const f = folios[i];
+    const w = f * PAGE_WORDS;
+    const flags = map[w];
+    if ((flags & NOT_PLAIN_ADD) !== 0 || m.lruGen !== null) {
+      if (run > 0) updateLruSize(m, k, list, run, run);
+      run = 0;
+      lruAdd(m, f as FolioId);
+      continue;
+    }
+    const lru = folioLruList(flags);
+    const to = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+    if (to !== k) {
+      if (run > 0) updateLruSize(m, k, list, run, run);
+      run = 0;
+      k = to;
+      list = lru;
+    }
+    const first = head[k];
+    map[w] = flags | PG_lru;
+    map[w + W_NEXT] = first << 1;
+    map[w + W_PREV] = 0;
+    if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
+    else tail[k] = f;
+    head[k] = f;
+    if (lru >= LRU_INACTIVE_FILE) orderAdd(order[k], f, m.lruvecs.folios[k] + run);
+    run++;
+  }
+  if (run > 0) updateLruSize(m, k, list, run, run);
+}
+
 /** Carries a batch out, in order. @kernel mm/swap.c folio_batch_move_lru (6.18) */
 function batchFlush(m: Machine, batch: number): void {
   const { count, folios, size } = m.batches;
@@ -383,12 +427,12 @@ function batchFlush(m: Machine, batch: number): void {
   const n = count[batch];
   const { map } = m;
   count[batch] = 0;
-  if (batch === BATCH_ACTIVATE) lookAtNeighbours(m, at, n);
+  if (batch === BATCH_ADD) lruAddBatch(m, at, n);
+  else if (batch === BATCH_ACTIVATE) lookAtNeighbours(m, at, n);
   for (let i = 0; i < n; i++) {
     const f = folios[at + i] as FolioId;
     const w = f * PAGE_WORDS;
-    if (batch === BATCH_ADD) lruAdd(m, f);
-    else {
+    if (batch !== BATCH_ADD) {
       const flags = map[w];
       if ((flags & PG_lru) !== 0) {
         if (batch === BATCH_ACTIVATE) lruActivate(m, f, flags);

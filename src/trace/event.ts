@@ -73,8 +73,12 @@ export const eventLayout = {
   line: i32('line (text) or record (binary) of the recording, from 1'),
 } as const;
 /** A batch: columns and the number of rows in use. */
-export type Events = Table<typeof eventLayout> & { count: number };
-export const events = (rows: number): Events => extend(allocate(eventLayout, rows), { count: 0 });
+export type Events = Table<typeof eventLayout> & {
+  count: number;
+  /** So many rows from the first on are known to be of one operation and one id; 0: nobody looked. */
+  alike: number;
+};
+export const events = (rows: number): Events => extend(allocate(eventLayout, rows), { count: 0, alike: 0 });
 
 /** A file that a recording names. `size` in bytes when the recording starts; the file is cold then. */
 export interface TraceFile {

@@ -108,6 +108,7 @@ class OracleReader implements TraceSource {
       else break;
     }
     batch.count = row;
+    batch.alike = batch.op[0] === OP.pread ? row : 0;
     if (row === 0) this.done = true;
     return row > 0 ? batch : null;
   }
