@@ -48,7 +48,8 @@ function measure(r: Recorded): Result {
   } catch (e) {
     const { stderr = '', code, message } = e as Error & { stderr?: string; code?: string };
     const error = code === 'ETIMEDOUT' ? 'no end' : ((stderr.trim() || message).split('\n').at(-1) as string);
-    return { ...common, folioMatch: 0, pages: 0, ratios: {}, difference: '', error };
+    const faults = { minor: 0, major: 0, minorTruth: 0, majorTruth: 0 };
+    return { ...common, folioMatch: 0, pages: 0, ratios: {}, faults, difference: '', error };
   }
 }
 

@@ -63,7 +63,7 @@ function replay(
 ): AccessReplay {
   const r = new AccessReplay(sourceOf(rows), { ...SMALL, ...set }, areas, cpus);
   r.run();
-  checkMachine(r.m);
+  checkMachine(r.m, true);
   return r;
 }
 const stores = (pages: readonly number[]): Row[] => pages.map((p): Row => ['store', at + p * 4096 + 8, 8]);

@@ -41,7 +41,7 @@ describe.each(Object.entries(golden.programs))('%s', (name, { recording, setting
     const replay = new AccessReplay(source, { ...controls, memory: 2 ** 31 }, [], []);
     replay.run();
     source.close();
-    checkMachine(replay.m);
+    checkMachine(replay.m, true);
     expect(replay.skipped).toEqual({});
     const { minor, major, peak } = replay.main;
     const far = CHANGES.includes(name) ? outside : (p: number, real: readonly number[]) => off(p, median(real));
