@@ -5,8 +5,9 @@
 import { Prng } from '../../src/base/prng.ts';
 
 /** Seed of this run: FUZZ_SEED, else fixed. Steps: FUZZ_STEPS, else what the test says. */
-export const seedOf = (fixed: number): number => Number(process.env.FUZZ_SEED ?? fixed);
-export const stepsOf = (usual: number): number => Number(process.env.FUZZ_STEPS ?? usual);
+const said = (name: string): string | undefined => (typeof process === 'undefined' ? undefined : process.env[name]);
+export const seedOf = (fixed: number): number => Number(said('FUZZ_SEED') ?? fixed);
+export const stepsOf = (usual: number): number => Number(said('FUZZ_STEPS') ?? usual);
 
 export type Op = readonly (string | number)[];
 

@@ -132,10 +132,15 @@ describe('operations', () => {
 
   test('khugepaged runs where the recording says so', () => {
     const lines = [
+      '#file,1,a,1048576',
       `mmap,1,-,0,${2 * MIB},rw,private`,
       `madvise,1,0,${2 * MIB},nohugepage`,
       'touch,1,0,8192,w',
       `madvise,1,0,${2 * MIB},hugepage`,
+      // The daemon starts a while after it was woken.
+      'open,2,1,r',
+      'fadvise,2,0,0,random',
+      ...Array.from({ length: 200 }, (_, i) => `pread,2,${((i * 7) % 250) * 4096},4096`),
     ];
     expect(shape(run(lines), 1)).toEqual([
       [0, 0],
