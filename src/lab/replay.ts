@@ -169,7 +169,8 @@ export class Replay {
     const { op, id, offset, length } = e;
     const daemon = m.khugepaged;
     for (let i = from; i < to; i++) {
-      if (op[i] === OP.pread && device.idle) {
+      // Many reads at a time, unless somebody has something to do in between.
+      if (op[i] === OP.pread && device.idle && !(daemon.enabled && daemon.next >= 0)) {
         i = this.random(e, i, to);
         if (i === to) break;
       }
