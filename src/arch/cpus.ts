@@ -38,6 +38,8 @@ export interface Cpu {
   readonly l1: readonly TlbArraySpec[];
   readonly l2: readonly TlbArraySpec[];
   readonly walkCaches: readonly WalkCacheSpec[];
+  /** arm64: false without FEAT_TLBIRANGE (before version 8.4 of the architecture). */
+  readonly rangeFlush?: boolean;
   readonly source: string;
   /** What is ours, not the vendor's. */
   readonly assumed: readonly string[];
@@ -138,6 +140,7 @@ export const cpus: readonly Cpu[] = [
     name: 'neoverse-n1',
     title: 'Arm Neoverse N1',
     arch: 'arm64',
+    rangeFlush: false,
     l1: [{ entries: 48, ways: 0, sizes: armSizesL1 }],
     l2: [{ entries: 1280, ways: 5, sizes: armSizes, coalesces: 4 }],
     walkCaches: armWalks,

@@ -1,10 +1,14 @@
 /**
  * What it costs to invalidate translations: how many instructions, or one flush of everything, by the rules of x86 and arm64. The engine
- * says which stretch it unmapped or restricted; the counts say what Linux would have done for it on one CPU. What the TLB then
- * forgets is `invalidate` in translate.ts: a flush of everything forgets more than was asked, so the answer says which it was.
+ * (mm/mmu_gather.ts) says which stretch it unmapped or restricted; the counts say what Linux would have done for it on the CPU that the
+ * program runs on. What the TLB then forgets is `forget`: a flush of everything forgets more than was asked.
+ *
+ *   x86     an address space that the CPU does not run now costs nothing: its translations go when it runs again
+ *   arm64   every invalidation is broadcast, whoever runs
  */
 import type { Cpu } from './cpus.ts';
 import type { PageTableGeometry } from './pgtable.ts';
+import { END } from './tlb.ts';
 
 /** @kernel arch/x86/mm/tlb.c tlb_single_page_flush_ceiling (6.18) */
 export const tlb_single_page_flush_ceiling = 33;
@@ -26,9 +30,36 @@ export interface TlbFlushes {
   range: number;
   /** Flushes of a whole address space. On x86 nr_tlb_local_flush_all. */
   full: number;
+  /** x86: flushes that another CPU (kswapd's) asked for; they count in none of the above. nr_tlb_remote_flush_received. */
+  received: number;
+
+  /** The address space that the CPU runs in (MmId). */
+  loaded: number;
+  /** The engine works on another CPU than the program's. */
+  remote: boolean;
+  /** What the TLB does; null: there is none, flushes are counted alone. [0, END): all of the address space. */
+  forget: ((mm: number, start: number, end: number, tables: boolean) => void) | null;
+
+  // The stretch that is being unmapped (struct mmu_gather): whose; 0: none.
+  gather: number;
+  /** The address space ends. */
+  fullmm: boolean;
+  start: number;
+  end: number;
+  /** Shift of the smallest entries that went. */
+  stride: number;
+  freedTables: boolean;
+  /** Room taken by pages that wait to be freed. */
+  slots: number;
+  /** A dirty page of a file went. */
+  force: boolean;
+
+  // What reclaim unmapped and did not flush yet (struct tlbflush_unmap_batch).
+  pending: boolean;
+  pendingDirty: boolean;
 }
 
-export function tlbFlushes(cpu: Cpu, g: PageTableGeometry, ranges = true): TlbFlushes {
+export function tlbFlushes(cpu: Pick<Cpu, 'arch'>, g: PageTableGeometry, ranges = true): TlbFlushes {
   return {
     arch: cpu.arch,
     pageShift: g.pageShift,
@@ -38,7 +69,55 @@ export function tlbFlushes(cpu: Cpu, g: PageTableGeometry, ranges = true): TlbFl
     single: 0,
     range: 0,
     full: 0,
+    received: 0,
+    loaded: 0,
+    remote: false,
+    forget: null,
+    gather: 0,
+    fullmm: false,
+    start: END,
+    end: 0,
+    stride: 63,
+    freedTables: false,
+    slots: 0,
+    force: false,
+    pending: false,
+    pendingDirty: false,
   };
+}
+
+/**
+ * Flushes [start, end) of an address space; `tables`: upper entries too.
+ * @kernel arch/x86/mm/tlb.c flush_tlb_mm_range (6.18)
+ */
+export function flushTlbMmRange(
+  f: TlbFlushes,
+  mm: number,
+  start: number,
+  end: number,
+  strideShift: number,
+  tables: boolean,
+): void {
+  let all = true;
+  if (f.arch === 'arm64' || mm === f.loaded) {
+    if (f.arch === 'x86_64' && f.remote) f.received++;
+    all = end === END || wouldFlushAll(f, start, end, strideShift);
+    if (f.arch === 'arm64' || !f.remote) {
+      if (end === END) flushTlbMm(f);
+      else all = flushTlbRange(f, start, end, strideShift);
+    }
+  }
+  if (f.forget === null) return;
+  if (all) f.forget(mm, 0, END, true);
+  else f.forget(mm, start, end, tables);
+}
+
+/** Is so much flushed all at once? */
+function wouldFlushAll(f: TlbFlushes, start: number, end: number, strideShift: number): boolean {
+  const stride = 2 ** strideShift;
+  if (f.arch === 'x86_64') return Math.floor((end - start) / stride) > tlb_single_page_flush_ceiling;
+  const bytes = (Math.ceil(end / stride) - Math.floor(start / stride)) * stride;
+  return (!f.ranges && bytes >= f.ptrsPerPte * stride) || bytes / 2 ** f.pageShift > MAX_TLBI_RANGE_PAGES;
 }
 
 /**
@@ -50,21 +129,16 @@ export function tlbFlushes(cpu: Cpu, g: PageTableGeometry, ranges = true): TlbFl
 export function flushTlbRange(f: TlbFlushes, start: number, end: number, strideShift: number): boolean {
   f.flushes++;
   const stride = 2 ** strideShift;
+  if (wouldFlushAll(f, start, end, strideShift)) {
+    f.full++;
+    return true;
+  }
   if (f.arch === 'x86_64') {
-    const entries = Math.floor((end - start) / stride);
-    if (entries > tlb_single_page_flush_ceiling) {
-      f.full++;
-      return true;
-    }
     f.single += Math.ceil((end - start) / stride);
     return false;
   }
   const bytes = (Math.ceil(end / stride) - Math.floor(start / stride)) * stride;
   const pages = bytes / 2 ** f.pageShift;
-  if ((!f.ranges && bytes >= f.ptrsPerPte * stride) || pages > MAX_TLBI_RANGE_PAGES) {
-    f.full++;
-    return true;
-  }
   if (!f.ranges) f.single += bytes / stride;
   else rangeInstructions(f, pages, stride / 2 ** f.pageShift);
   return false;

@@ -234,17 +234,24 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
 }
 
 /**
- * Pages of [start, end) were unmapped or restricted in configuration `c`; `tables`: page tables were freed too. On x86 any such
+ * Pages of [start, end) were unmapped or restricted in configuration `c`, address space `asid`; `tables`: page tables were freed too. On x86 any such
  * invalidation drops all upper entries of the address space from the walk caches.
  */
-export function invalidate(p: Pass, c: number, start: number, end: number, tables: boolean): void {
+export function invalidate(
+  p: Pass,
+  c: number,
+  start: number,
+  end: number,
+  tables: boolean,
+  asid: number = p.translators[c].tlb.asid,
+): void {
   const t = p.translators[c].tlb;
   const drop = (a: number, s: number): void => entryDrop(p, c, a, s);
-  for (let v = 0; v < t.l2Views; v++) tlbOverlapping(t, v, start, end, t.asid, drop);
+  for (let v = 0; v < t.l2Views; v++) tlbOverlapping(t, v, start, end, asid, drop);
   if (tables || t.dropsWalks) {
     const from = t.dropsWalks ? 0 : start;
     const to = t.dropsWalks ? END : end;
-    for (let v = t.l2Views; v < t.views; v++) tlbOverlapping(t, v, from, to, t.asid, drop);
+    for (let v = t.l2Views; v < t.views; v++) tlbOverlapping(t, v, from, to, asid, drop);
   }
   p.code.fill(NO_PAGE);
 }

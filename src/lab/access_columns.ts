@@ -66,6 +66,21 @@ export const accessGroups: readonly AccessGroup[] = [
     ],
   },
   {
+    title: 'TLB flushes',
+    when: ['nr_tlb_local_flush_all', 'nr_tlb_local_flush_one', 'nr_tlb_remote_flush_received', 'tlb_flush_ranges'],
+    columns: [
+      { name: 'nr_tlb_local_flush_all', heading: 'all', unit: 'count', doc: 'flushes of a whole address space' },
+      { name: 'nr_tlb_local_flush_one', heading: 'one', unit: 'count', doc: 'instructions that name one entry' },
+      { name: 'tlb_flush_ranges', heading: 'ranges', unit: 'count', doc: 'arm64: instructions that name a range' },
+      {
+        name: 'nr_tlb_remote_flush_received',
+        heading: 'for kswapd',
+        unit: 'count',
+        doc: 'x86: flushes that kswapd asked for from another CPU',
+      },
+    ],
+  },
+  {
     title: 'Reclaim and I/O',
     when: ['swapped_out_pages', 'refaulted_pages', 'reads', 'out_of_memory'],
     columns: [

@@ -123,7 +123,8 @@ function passesOf(all: readonly Settings[], told: boolean): Pass[] {
   for (const [index, { cpu: asked, ...set }] of all.entries()) {
     const cpu = told ? null : (asked ?? defaultCpu(set.pageSize ?? 4096));
     const arch = cpu === null ? null : cpuNamed(cpu).arch;
-    const key = JSON.stringify([set, arch]);
+    // What flushes all in one and not in the other cannot share a machine.
+    const key = JSON.stringify([set, arch, cpu === null || cpuNamed(cpu).rangeFlush !== false]);
     let pass = passes.get(key);
     if (pass === undefined) {
       pass = { set: told && asked !== undefined ? { ...set, cpu: asked } : set, arch, rows: [] };

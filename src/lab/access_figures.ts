@@ -25,6 +25,10 @@ export interface AccessFigures {
   l2_misses_per_k: number | null;
   walk_refs_per_k: number | null;
   tlb_reach_bytes: number | null;
+  nr_tlb_local_flush_all: number;
+  nr_tlb_local_flush_one: number;
+  nr_tlb_remote_flush_received: number;
+  tlb_flush_ranges: number;
   out_of_memory: number;
   /** Anonymous folios that faults made. */
   anon_by_order: Counts;
@@ -60,6 +64,10 @@ export function accessFigures(r: AccessReplay, x: Translator | null): AccessFigu
     reads: device.reads,
     read_bytes: device.readBytes,
     ...translated(x),
+    nr_tlb_local_flush_all: m.tlb?.full ?? 0,
+    nr_tlb_local_flush_one: m.tlb?.single ?? 0,
+    nr_tlb_remote_flush_received: m.tlb?.received ?? 0,
+    tlb_flush_ranges: m.tlb?.range ?? 0,
     out_of_memory: r.outOfMemory,
     anon_by_order: anon,
     skipped: r.skipped,

@@ -12,7 +12,8 @@
 import { type Cpu, cpuNamed } from '../arch/cpus.ts';
 import { entryDrop, type Pass, pass, settle } from '../arch/memo.ts';
 import { arm64_4k, arm64_16k, arm64_64k, type PageTableGeometry, x86_64 } from '../arch/pgtable.ts';
-import { tlbOverlapping } from '../arch/tlb.ts';
+import { END, tlbOverlapping } from '../arch/tlb.ts';
+import { tlbFlushes } from '../arch/tlbflush.ts';
 import { flushAsid, forget, invalidate, skip, switchTo, translate } from '../arch/translate.ts';
 import { type Translator, translator, type WalkedTables } from '../arch/walk.ts';
 import { QuireError } from '../base/errors.ts';
@@ -28,7 +29,6 @@ import { release } from '../mm/release.ts';
 import { thpStore } from '../mm/thp.ts';
 import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
 import { vmaLookup } from '../mm/vma.ts';
-import { V } from '../mm/vmstat.ts';
 import { type Accesses, type AccessSource, FETCH, GROWSDOWN, MODIFY, type SpaceEvent, STORE } from '../trace/access.ts';
 import { defaultSettings, MADVICE, SHARED } from '../trace/event.ts';
 import type { Area } from './access_areas.ts';
@@ -93,7 +93,6 @@ export class AccessReplay {
   private readonly tables: WalkedTables[];
   private readonly tops: Int32Array;
   private readonly told: boolean;
-  private reclaimed = 0;
 
   constructor(source: AccessSource, set: Settings, areas: readonly Area[], cpus: readonly string[]) {
     this.source = source;
@@ -124,6 +123,11 @@ export class AccessReplay {
     if (s.memcg > 0) this.m.currentMemcg = memcgCreate(this.m, Math.floor(s.memcg / s.pageSize));
     this.translators = models.map((cpu) => translator(cpu, geometry));
     this.pass = models.length === 0 ? null : pass(this.translators);
+    const arch = geometry.name.startsWith('arm64') ? 'arm64' : 'x86_64';
+    const tlb = tlbFlushes({ arch }, geometry, models[0]?.rangeFlush !== false);
+    const p = this.pass;
+    if (p !== null) tlb.forget = (mm, start, end, tables) => this.flushed(p, mm, start, end, tables);
+    this.m.tlb = tlb;
     this.tables = models.map(() => this.m.pt);
     this.tops = new Int32Array(models.length);
     this.space = this.newSpace();
@@ -140,6 +144,7 @@ export class AccessReplay {
 
   private switchTo(space: Space): void {
     this.space = space;
+    if (this.m.tlb !== null) this.m.tlb.loaded = space.mm;
     if (this.pass === null) return;
     switchTo(this.pass, space.mm);
     this.tops.fill(this.m.mms.pgd[space.mm] as number);
@@ -220,26 +225,17 @@ export class AccessReplay {
         for (let v = 0; v < tlb.l2Views; v++)
           tlbOverlapping(tlb, v, start, start + bytes, tlb.asid, (a, s) => entryDrop(p, c, a, s));
     }
-    this.afterReclaim();
     return true;
   }
 
-  private invalidate(start: number, end: number, tables: boolean): void {
-    for (let c = 0; c < this.translators.length; c++) invalidate(this.pass as Pass, c, start, end, tables);
-  }
-
-  private flush(): void {
-    for (const [c, x] of this.translators.entries()) flushAsid(this.pass as Pass, c, x.tlb.asid);
-  }
-
-  /** Where pages were taken away meanwhile, the kernel flushes all: try_to_unmap_flush. @kernel mm/rmap.c try_to_unmap_flush (6.18) */
-  private afterReclaim(): void {
-    const v = this.m.vmstat;
-    const taken =
-      (v[V.pgsteal_kswapd] as number) + (v[V.pgsteal_direct] as number) + (v[V.pgmigrate_success] as number);
-    if (taken === this.reclaimed) return;
-    this.reclaimed = taken;
-    this.flush();
+  /** The engine flushes: what every CPU's TLB forgets. */
+  private flushed(p: Pass, mm: number, start: number, end: number, tables: boolean): void {
+    for (const [c, { asids }] of this.translators.entries()) {
+      const asid = asids.indexOf(mm);
+      if (asid < 0) continue;
+      if (end === END) flushAsid(p, c, asid);
+      else invalidate(p, c, start, end, tables, asid);
+    }
   }
 
   /** Accesses straight at the tables: of one after the other in one page, the first is enough. */
@@ -329,30 +325,23 @@ export class AccessReplay {
         if (e.file !== '' || (e.prot & SHARED) !== 0) space.mapForeign(e.address, e.length, (e.prot & SHARED) !== 0);
         else space.map(e.address, e.length, e.prot, 0, 0);
         if ((e.prot & GROWSDOWN) !== 0) space.stackStart = e.address;
-        this.unmapped(e.address, e.length);
         break;
       case 'unmap':
         space.unmap(e.address, e.length);
-        this.unmapped(e.address, e.length);
         break;
       case 'protect':
         space.protect(e.address, e.length, e.prot);
-        this.unmapped(e.address, e.length);
         break;
       case 'advise':
         space.advise(e.address, e.length, MADVICE[e.advice] as (typeof MADVICE)[number]);
-        this.unmapped(e.address, e.length);
         break;
       case 'move':
         space.move(e.address, e.length, e.to, e.newLength);
-        this.unmapped(e.address, e.length);
-        this.unmapped(e.to, e.newLength);
         break;
       case 'fork': {
         const child = space.fork();
         this.byPid.set(e.pid, child);
         this.spaces.push(child);
-        this.flush();
         break;
       }
       case 'exec':
@@ -372,10 +361,6 @@ export class AccessReplay {
         return;
     }
     space.look();
-  }
-
-  private unmapped(start: number, length: number): void {
-    this.invalidate(start, start + length, true);
   }
 
   private process(pid: number): Space {

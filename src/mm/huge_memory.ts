@@ -10,6 +10,7 @@
  *
  * @kernel mm/huge_memory.c __folio_split (6.18)
  */
+
 import { assert } from '../base/errors.ts';
 import { xaSplit } from '../base/xarray.ts';
 import { folioUnqueueDeferredSplit } from './deferred_split.ts';
@@ -38,11 +39,12 @@ import {
   W_FLAGS_1,
   W_MAPPING,
 } from './mm_types.ts';
+import { tryToUnmapFlush } from './mmu_gather.ts';
 import { PG, PG_large_rmappable, PG_swapcache } from './page_flags.ts';
 import { folioCancelDirty } from './page_writeback.ts';
 import { folioMapcount, folioMapped } from './rmap.ts';
 import { RMP_USE_SHARED_ZEROPAGE, removeMigrationPtes, tryToMigrate } from './rmap_migrate.ts';
-import { TTU_IGNORE_MLOCK, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
+import { TTU_BATCH_FLUSH, TTU_IGNORE_MLOCK, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
 import { folioPut, lruAddSplitFolio } from './swap.ts';
 import { swapCacheReplaceFolio } from './swap_state.ts';
 import { folioSwap } from './swap_table.ts';
@@ -140,9 +142,10 @@ function fail(m: Machine, order: number): boolean {
 /** @kernel mm/huge_memory.c unmap_folio (6.18) */
 function unmapFolio(m: Machine, folio: FolioId, order: number, anon: boolean): void {
   if (!folioMapped(m, folio)) return;
-  const huge = order >= m.thp.pmdOrder ? TTU_SPLIT_HUGE_PMD : 0;
+  const huge = order >= m.thp.pmdOrder ? TTU_BATCH_FLUSH | TTU_SPLIT_HUGE_PMD : TTU_BATCH_FLUSH;
   if (anon) tryToMigrate(m, folio, huge);
   else tryToUnmap(m, folio, huge | TTU_IGNORE_MLOCK);
+  tryToUnmapFlush(m);
 }
 
 /** Makes heads where tails were. Each piece has the caches' references, and one more. @kernel mm/huge_memory.c __split_unmapped_folio (6.18) */

@@ -29,6 +29,7 @@ import {
   pageFolio,
   W_FLAGS_1,
 } from './mm_types.ts';
+import { flushPmdTlbRange, flushTlbRelaxed } from './mmu_gather.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_large_rmappable, PG_swapcache } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
@@ -162,6 +163,7 @@ function doHugePmdWpPage(m: Machine, vmf: VmFault, pmd: number): number {
     // @kernel mm/huge_memory.c do_huge_zero_wp_pmd (6.18)
     const f = vmaAllocAnonFolioPmd(m, vma);
     if (f !== NO_FOLIO) {
+      flushPmdTlbRange(m, vmf.mm, vmf.address);
       mapAnonFolioPmd(m, vmf, pmd, f);
       return 0;
     }
@@ -173,7 +175,10 @@ function doHugePmdWpPage(m: Machine, vmf: VmFault, pmd: number): number {
       return VM_FAULT_RETRY;
     }
     if (exclusive || canReuseHuge(m, f, vma)) {
-      if (!vmf.unshare) setPteFlags(m, pmd, pteFlags(m, pmd) | ownEntry(m, vma));
+      if (!vmf.unshare) {
+        setPteFlags(m, pmd, pteFlags(m, pmd) | ownEntry(m, vma));
+        flushTlbRelaxed(m, vmf.mm, vmf.address);
+      }
       return 0;
     }
   }
@@ -244,6 +249,7 @@ export function splitHugePmd(m: Machine, vma: VmaId, pmd: number, addr: number, 
   const payload = ptePayload(m, pmd);
   const nr = 1 << m.thp.pmdOrder;
   m.vmstat[V.thp_split_pmd]++;
+  if ((flags & PTE_MIGRATION) === 0) flushPmdTlbRange(m, mm, addr);
   if (!vmaIsAnonymous(m, vma)) {
     splitFilePmd(m, vma, mm, pmd, nr);
     return;

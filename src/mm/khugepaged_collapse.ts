@@ -9,6 +9,7 @@
  *
  * @kernel mm/khugepaged.c collapse_huge_page (6.18)
  */
+
 import { deferredSplitFolio } from './deferred_split.ts';
 import { type FolioId, type MmId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
 import { collapseScanFile, fileCollapsible } from './khugepaged_file.ts';
@@ -29,6 +30,7 @@ import {
   pageFolio,
 } from './mm_types.ts';
 import { EAGAIN, EINVAL, ENOMEM } from './mmap.ts';
+import { flushTlbRange } from './mmu_gather.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import {
@@ -203,6 +205,7 @@ export function collapseHugePage(m: Machine, vma: VmaId, addr: number, swapped: 
   const first = result === SCAN_SUCCEED ? pteOfPmd(m, pmd, addr) : -1;
   const limits = m.thp.khugepaged;
   const total = 1 << m.thp.pmdOrder;
+  if (result === SCAN_SUCCEED) flushTlbRange(m, mm, addr, addr + 2 ** m.pt.pmdShift);
   if (result === SCAN_SUCCEED) result = isolate(m, first, total, daemon, limits.maxPtesNone, limits.maxPtesShared);
   if (result !== SCAN_SUCCEED) {
     folioPut(m, folio);

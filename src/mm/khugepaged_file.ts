@@ -8,6 +8,7 @@
  * Differs: the daemon leaves files alone; shmem_enabled, which would tell it otherwise, is "never".
  * @kernel mm/khugepaged.c collapse_file (6.18)
  */
+
 import { xaErase, xaFind, xaStore } from '../base/xarray.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import { filemapGetFolio } from './filemap.ts';
@@ -29,6 +30,7 @@ import {
   folioSetMapping,
   folioTest,
 } from './mm_types.ts';
+import { flushTlbRange } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import {
   _PAGE_PRESENT,
@@ -157,7 +159,9 @@ function retractPageTables(m: Machine, mapping: MappingId, start: number): void 
     if (vmas.anonVma[vma] !== 0 || addr % span !== 0) continue;
     if (addr < vmas.start[vma] || vmas.end[vma] < addr + span) continue;
     const pmd = pmdOffset(m, vmas.mm[vma] as MmId, addr);
-    if (pmdState(m, pmd) === SCAN_SUCCEED) pteFree(m, vmas.mm[vma] as MmId, pmdTakeTable(m, pmd));
+    if (pmdState(m, pmd) !== SCAN_SUCCEED) continue;
+    pteFree(m, vmas.mm[vma] as MmId, pmdTakeTable(m, pmd));
+    flushTlbRange(m, vmas.mm[vma] as MmId, addr, addr + span);
   }
 }
 
@@ -207,5 +211,6 @@ function unmapTable(m: Machine, vma: VmaId, mm: MmId, pmd: number, addr: number,
   folioRefAdd(m.map, folio, -mapped);
   addMmCounter(m, mm, mmCounter(m, folio), -mapped);
   if ((pteFlags(m, pmd) & PTE_TABLE) !== 0) pteFree(m, mm, pmdTakeTable(m, pmd));
+  flushTlbRange(m, mm, addr, addr + 2 ** m.pt.pmdShift);
   return SCAN_SUCCEED;
 }

@@ -9,11 +9,13 @@
  *
  * @kernel mm/khugepaged.c mthp_collapse (7.3)
  */
+
 import { type MmId, NO_FOLIO, type VmaId } from './ids.ts';
 import { allocChargeFolio, collapseHugePage, copyPages, isolate, pmdState } from './khugepaged_collapse.ts';
 import type { Machine } from './machine.ts';
 import { folioAddLruVma, setPtes } from './memory_pte.ts';
 import { folioRefAdd, folioSet } from './mm_types.ts';
+import { flushPmdTlbRange } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
@@ -123,6 +125,7 @@ function collapseRange(m: Machine, vma: VmaId, addr: number, order: number): num
   const first = result === SCAN_SUCCEED ? pteOfPmd(m, pmd, addr) : -1;
   for (let e = first; result === SCAN_SUCCEED && e < first + nr; e++)
     if ((pteFlags(m, e) & PTE_SWAP) !== 0) result = SCAN_EXCEED_SWAP_PTE;
+  if (result === SCAN_SUCCEED) flushPmdTlbRange(m, mm, addr);
   if (result === SCAN_SUCCEED) result = isolate(m, first, nr, true, maxPtesNone(m, order), 0);
   if (result !== SCAN_SUCCEED) {
     if (result === SCAN_EXCEED_SWAP_PTE) countMthpStat(m, order, MTHP.collapse_exceed_swap_pte);

@@ -4,6 +4,7 @@
  * and `wait` names the folio; the face calls again when the I/O has ended.
  */
 import type { PageTableGeometry } from '../arch/pgtable.ts';
+import type { TlbFlushes } from '../arch/tlbflush.ts';
 import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
 import type { AnonVmas } from './anon_vma.ts';
@@ -94,6 +95,8 @@ export interface Machine {
   readonly maxPagecacheOrder: number;
   io: Io;
   tracer: Partial<Tracer> | null;
+  /** Who is told of TLB flushes (mmu_gather.ts); null: nobody. */
+  tlb: TlbFlushes | null;
 
   // State.
   readonly map: MemoryMap;

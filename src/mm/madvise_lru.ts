@@ -11,6 +11,7 @@ import { BATCH_IGNORE, clearPtes, folioPteBatch, vmNormalFolio } from './memory_
 import { swapPteBatch } from './memory_swap.ts';
 import { addMmCounter, MM_SWAPENTS } from './mm_struct.ts';
 import { folioClear, folioNrPages, folioRefAdd, folioSet, folioTest, pageFolio } from './mm_types.ts';
+import { flushPmdTlbRange, tlbFinishMmu, tlbFlushEntries, tlbGatherMmu } from './mmu_gather.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
@@ -41,6 +42,7 @@ export function madviseLruRange(m: Machine, vma: VmaId, start: number, end: numb
   const { pt } = m;
   const mm = m.vmas.mm[vma] as MmId;
   lruAddDrain(m);
+  const gathered = tlbGatherMmu(m, mm);
   const size = 2 ** pt.pmdShift;
   const span = size * (pt.masks[1] + 1);
   for (let addr = start; addr < end; ) {
@@ -56,19 +58,36 @@ export function madviseLruRange(m: Machine, vma: VmaId, start: number, end: numb
       if ((pteFlags(m, pmd) & PTE_TABLE) === 0) {
         done =
           advice === 'free'
-            ? freeHugePmd(m, pmd, next - addr === size)
-            : coldHugePmd(m, pmd, next - addr === size, advice, isolated);
+            ? freeHugePmd(m, mm, pmd, addr, next - addr === size)
+            : coldHugePmd(m, mm, pmd, addr, next - addr === size, advice, isolated);
       }
       const e = done ? -1 : pteOfPmd(m, pmd, addr);
       if (e >= 0) {
         const nr = (next - addr) * m.pagesPerByte;
-        if (advice === 'free') freePteRange(m, mm, e, nr);
-        else coldPteRange(m, e, nr, advice, isolated);
+        if (advice === 'free') freePteRange(m, mm, e, nr, addr);
+        else coldPteRange(m, e, nr, addr, advice, isolated);
       }
       reclaimPages(m, isolated);
     }
     addr = next;
   }
+  tlbFinishMmu(m, gathered);
+}
+
+/** Clears `bits` of entries that map one folio. @kernel include/linux/pgtable.h clear_young_dirty_ptes (6.18) */
+function clearUse(m: Machine, e: number, nr: number, bits: number, addr: number): void {
+  let was = 0;
+  for (let i = 0; i < nr; i++) {
+    was |= pteFlags(m, e + i);
+    setPteFlags(m, e + i, pteFlags(m, e + i) & ~bits);
+  }
+  if (m.tlb !== null && (was & bits) !== 0) tlbFlushEntries(m.tlb, addr, addr + nr * m.config.pageSize, m.pageShift);
+}
+
+/** The PMD leaf at `addr` is written anew, and gathered. */
+function flushHuge(m: Machine, mm: MmId, addr: number): void {
+  flushPmdTlbRange(m, mm, addr);
+  if (m.tlb !== null) tlbFlushEntries(m.tlb, addr, addr + 2 ** m.pt.pmdShift, m.pt.pmdShift);
 }
 
 /** Splits a folio into single pages. @kernel mm/huge_memory.c split_folio_to_list (6.18) */
@@ -95,13 +114,24 @@ function coldFolio(m: Machine, f: FolioId, advice: Advice, isolated: number[]): 
 }
 
 /** True when there is nothing left to do for the range. */
-function coldHugePmd(m: Machine, pmd: number, whole: boolean, advice: Advice, isolated: number[]): boolean {
+function coldHugePmd(
+  m: Machine,
+  mm: MmId,
+  pmd: number,
+  addr: number,
+  whole: boolean,
+  advice: Advice,
+  isolated: number[],
+): boolean {
   const flags = pteFlags(m, pmd);
   if (!pmdLeaf(m, pmd) || (flags & _PAGE_SPECIAL) !== 0) return true;
   const f = pageFolio(m.map, ptePayload(m, pmd) as Pfn);
   if (folioMaybeMappedShared(m, f)) return true;
   if (!whole) return !splitFolio(m, f);
-  if (advice === 'cold') setPteFlags(m, pmd, flags & ~_PAGE_ACCESSED);
+  if (advice === 'cold' && (flags & _PAGE_ACCESSED) !== 0) {
+    setPteFlags(m, pmd, flags & ~_PAGE_ACCESSED);
+    flushHuge(m, mm, addr);
+  }
   coldFolio(m, f, advice, isolated);
   return true;
 }
@@ -119,7 +149,14 @@ function foliosEntries(m: Machine, f: FolioId, e: number, max: number): number {
   return splitFolio(m, f) ? 0 : -nr;
 }
 
-function coldPteRange(m: Machine, first: number, count: number, advice: Advice, isolated: number[]): void {
+function coldPteRange(
+  m: Machine,
+  first: number,
+  count: number,
+  addr: number,
+  advice: Advice,
+  isolated: number[],
+): void {
   let nr = 1;
   for (let e = first; e < first + count; e += nr) {
     nr = 1;
@@ -130,13 +167,13 @@ function coldPteRange(m: Machine, first: number, count: number, advice: Advice, 
     const run = foliosEntries(m, f, e, first + count - e);
     nr = Math.abs(run);
     if (run <= 0 || !folioTest(m.map, f, PG_lru) || folioMapcount(m, f) !== folioNrPages(m.map, f)) continue;
-    if (advice === 'cold') for (let i = 0; i < nr; i++) setPteFlags(m, e + i, pteFlags(m, e + i) & ~_PAGE_ACCESSED);
+    if (advice === 'cold') clearUse(m, e, nr, _PAGE_ACCESSED, addr + (e - first) * m.config.pageSize);
     coldFolio(m, f, advice, isolated);
   }
 }
 
 /** True when the huge page is dealt with. @kernel mm/huge_memory.c madvise_free_huge_pmd (6.18) */
-function freeHugePmd(m: Machine, pmd: number, whole: boolean): boolean {
+function freeHugePmd(m: Machine, mm: MmId, pmd: number, addr: number, whole: boolean): boolean {
   const flags = pteFlags(m, pmd);
   if (!pmdLeaf(m, pmd) || (flags & _PAGE_SPECIAL) !== 0) return false;
   const f = ptePayload(m, pmd) as FolioId;
@@ -147,12 +184,13 @@ function freeHugePmd(m: Machine, pmd: number, whole: boolean): boolean {
   }
   folioClear(m.map, f, PG_dirty);
   setPteFlags(m, pmd, flags & ~(_PAGE_ACCESSED | _PAGE_DIRTY));
+  if ((flags & (_PAGE_ACCESSED | _PAGE_DIRTY)) !== 0) flushHuge(m, mm, addr);
   folioMarkLazyfree(m, f);
   return true;
 }
 
 /** @kernel mm/madvise.c madvise_free_pte_range (6.18) */
-function freePteRange(m: Machine, mm: MmId, first: number, count: number): void {
+function freePteRange(m: Machine, mm: MmId, first: number, count: number, addr: number): void {
   let nr = 1;
   for (let e = first; e < first + count; e += nr) {
     nr = 1;
@@ -172,17 +210,17 @@ function freePteRange(m: Machine, mm: MmId, first: number, count: number): void 
     if (f === NO_FOLIO) continue;
     const run = foliosEntries(m, f, e, left);
     nr = Math.abs(run);
-    if (run > 0) freeFolio(m, f, e, nr);
+    if (run > 0) freeFolio(m, f, e, nr, addr + (e - first) * m.config.pageSize);
   }
 }
 
-function freeFolio(m: Machine, f: FolioId, e: number, nr: number): void {
+function freeFolio(m: Machine, f: FolioId, e: number, nr: number, addr: number): void {
   const { map } = m;
   if (folioTest(map, f, PG_swapcache | PG_dirty)) {
     if (folioTest(map, f, PG_locked) || folioMapcount(m, f) !== folioNrPages(map, f)) return;
     if (folioTest(map, f, PG_swapcache) && !folioFreeSwap(m, f)) return;
     folioClear(map, f, PG_dirty);
   }
-  for (let i = 0; i < nr; i++) setPteFlags(m, e + i, pteFlags(m, e + i) & ~(_PAGE_ACCESSED | _PAGE_DIRTY));
+  clearUse(m, e, nr, _PAGE_ACCESSED | _PAGE_DIRTY, addr);
   folioMarkLazyfree(m, f);
 }

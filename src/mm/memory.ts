@@ -32,6 +32,7 @@ import { doSwapPage } from './memory_swap.ts';
 import { doWpPage } from './memory_wp.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
 import { folioOrder, folioRefAdd, folioSet, pageFolio } from './mm_types.ts';
+import { flushTlbRelaxed } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
@@ -161,6 +162,7 @@ function handlePteFault(m: Machine, vmf: VmFault, pmd: number): number {
   if ((vmf.write || vmf.unshare) && (flags & _PAGE_RW) === 0) return doWpPage(m, vmf);
   const next = (flags & ~_PAGE_PROTNONE) | _PAGE_PRESENT | _PAGE_ACCESSED;
   setPteFlags(m, e, vmf.write ? next | _PAGE_DIRTY : next);
+  if (vmf.write) flushTlbRelaxed(m, vmf.mm, vmf.address);
   return 0;
 }
 

@@ -13,6 +13,7 @@ import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type VmaId } from './
 import type { Machine } from './machine.ts';
 import { addMmCounter, MM_FILEPAGES, MM_SHMEMPAGES, MMF_DISABLE_THP_COMPLETELY } from './mm_struct.ts';
 import { folioIndex, folioOrder, folioRefAdd, folioSet, folioTest } from './mm_types.ts';
+import { flushTlbRelaxed } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { balanceDirtyPages, folioMarkDirty } from './page_writeback.ts';
 import {
@@ -246,6 +247,7 @@ export function wpPageShared(m: Machine, vmf: VmFault, ops: VmOperations, e: num
     return VM_FAULT_RETRY;
   } else folioSet(map, folio, PG.PG_locked);
   setPteFlags(m, e, pteFlags(m, e) | _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED);
+  flushTlbRelaxed(m, vmf.mm, vmf.address);
   faultDirtySharedPage(m, folio, ops);
   folioPut(m, folio);
   return 0;

@@ -10,6 +10,7 @@ import { vmOpsOf, wpPageShared } from './memory_file.ts';
 import { folioAddLruVma, folioPrealloc, mmCounter, vmNormalFolio } from './memory_pte.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
 import { folioFlags, folioRefAdd, folioRefCount, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
+import { flushTlbPage, flushTlbRelaxed } from './mmu_gather.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
@@ -84,6 +85,7 @@ export function doWpPage(m: Machine, vmf: VmFault): number {
     if (vmf.unshare) return 0;
     const write = (area & VM_WRITE) === 0 ? 0 : _PAGE_RW;
     setPteFlags(m, e, pteFlags(m, e) | _PAGE_ACCESSED | _PAGE_DIRTY | write);
+    flushTlbRelaxed(m, vmf.mm, vmf.address);
     m.vmstat[V.pgreuse]++;
     return 0;
   }
@@ -121,6 +123,7 @@ function wpPageCopy(m: Machine, vmf: VmFault, e: number, old: FolioId, page: Pfn
   entries[e * 2] = copy;
   const store = vmf.unshare ? 0 : _PAGE_DIRTY | write;
   entries[e * 2 + 1] = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store;
+  flushTlbPage(m, mm, address);
   if (old === NO_FOLIO) return 0;
   folioRemoveRmapPtes(m, old, page, 1, vma);
   // The entry's reference, and the one taken above.

@@ -10,6 +10,14 @@ import { BATCH_IGNORE, clearPtes, folioPteBatch, mmCounter, vmaHasRecency, vmNor
 import { swapPteBatch } from './memory_swap.ts';
 import { addMmCounter, MM_ANONPAGES, MM_SWAPENTS } from './mm_struct.ts';
 import { folioFlags, folioTestAnon, pageFolio } from './mm_types.ts';
+import {
+  tlbFinishMmu,
+  tlbFlushEntries,
+  tlbFlushMmu,
+  tlbFreedTable,
+  tlbGatherMmu,
+  tlbRemoveFolioPages,
+} from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
@@ -17,6 +25,7 @@ import {
   _PAGE_DIRTY,
   _PAGE_PRESENT,
   _PAGE_PROTNONE,
+  _PAGE_SPECIAL,
   PTE_MARKER,
   PTE_MIGRATION,
   PTE_SWAP,
@@ -47,6 +56,7 @@ export function zapPageRange(
 ): void {
   const { pt } = m;
   const mm = m.vmas.mm[vma] as MmId;
+  const gathered = tlbGatherMmu(m, mm);
   const size = 2 ** pt.pmdShift;
   // What lies under one PMD table.
   const span = size * (pt.masks[1] + 1);
@@ -60,14 +70,20 @@ export function zapPageRange(
     const flags = pteFlags(m, pmd);
     if (flags !== 0) {
       const whole = next - addr === size;
-      if ((flags & PTE_TABLE) === 0 && whole) zapHugePmd(m, vma, pmd);
-      else {
+      if ((flags & PTE_TABLE) === 0 && whole) {
+        zapHugePmd(m, vma, pmd);
+        if (m.tlb !== null) {
+          tlbFlushEntries(m.tlb, addr, next, pt.pmdShift);
+          tlbRemoveFolioPages(m, m.tlb, 1);
+        }
+      } else {
         if ((flags & PTE_TABLE) === 0) splitHugePmd(m, vma, pmd, addr);
         zapPteRange(m, vma, pmd, addr, next, evenCows, reclaimPt && whole);
       }
     }
     addr = next;
   }
+  tlbFinishMmu(m, gathered);
 }
 
 /** @kernel mm/memory.c zap_pte_range (6.18) */
@@ -89,12 +105,22 @@ function zapPteRange(
   for (let e = first; e < last && count[table] > 0; ) {
     const flags = entries[e * 2 + 1];
     if (flags === 0) e++;
-    else if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) e += zapPresentPtes(m, vma, e, last - e, evenCows);
-    else e += zapNonpresentPtes(m, vma, e, last - e, evenCows);
+    else if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) {
+      const nr = zapPresentPtes(m, vma, e, last - e, evenCows);
+      if (m.tlb !== null && entries[e * 2 + 1] === 0) {
+        const at = start + (e - first) * m.config.pageSize;
+        tlbFlushEntries(m.tlb, at, at + nr * m.config.pageSize, m.pageShift);
+        if ((flags & _PAGE_SPECIAL) === 0) tlbRemoveFolioPages(m, m.tlb, nr);
+      }
+      e += nr;
+    } else e += zapNonpresentPtes(m, vma, e, last - e, evenCows);
   }
+  if (m.tlb?.force === true) tlbFlushMmu(m);
   // @kernel mm/pt_reclaim.c try_to_free_pte (6.18)
-  if (reclaimPt && count[table] === 0 && m.release.dontneedFreesTables && m.geometry.name.startsWith('x86'))
+  if (reclaimPt && count[table] === 0 && m.release.dontneedFreesTables && m.geometry.name.startsWith('x86')) {
+    tlbFreedTable(m, start);
     tableFree(m, table as PtId);
+  }
 }
 
 /** Removes or passes over entries that are present, from `e` on; how many. @kernel mm/memory.c zap_present_ptes (6.18) */
@@ -123,7 +149,10 @@ function zapPresentPtes(m: Machine, vma: VmaId, e: number, max: number, evenCows
 function zapFilePtes(m: Machine, vma: VmaId, mm: MmId, f: FolioId, e: number, nr: number): void {
   let flags = 0;
   for (let i = 0; i < nr; i++) flags |= pteFlags(m, e + i);
-  if ((flags & _PAGE_DIRTY) !== 0) folioMarkDirty(m, f);
+  if ((flags & _PAGE_DIRTY) !== 0) {
+    folioMarkDirty(m, f);
+    if (m.tlb !== null) m.tlb.force = true;
+  }
   if ((flags & _PAGE_ACCESSED) !== 0 && vmaHasRecency(m, vma)) folioMarkAccessed(m, f);
   addMmCounter(m, mm, mmCounter(m, f), -nr);
 }

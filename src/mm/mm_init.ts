@@ -52,6 +52,7 @@ export function machine(config: MachineConfig): Machine {
       write: () => assert(false, 'a machine that does I/O has a device'),
     },
     tracer: null,
+    tlb: null,
     map: new Int32Array(frames * PAGE_WORDS),
     zones,
     lruvecs: lruvecsInit(4),

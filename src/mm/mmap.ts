@@ -4,6 +4,7 @@
  * Without an address, memory is placed top-down, in the highest gap that fits; anonymous memory of whole huge pages is placed
  * at a huge-page boundary.
  */
+
 import { anonVmaFork, unlinkAnonVmas } from './anon_vma.ts';
 import { mmPutHugeZeroFolio } from './huge_memory_anon.ts';
 import type { FileId, MappingId, MmId, VmaId } from './ids.ts';
@@ -11,6 +12,7 @@ import { khugepagedEnterVma, khugepagedExit, khugepagedFork } from './khugepaged
 import type { Machine } from './machine.ts';
 import { copyPageRange, zapPageRange } from './memory.ts';
 import { mmAlloc } from './mm_struct.ts';
+import { flushTlbMm, tlbFinishMmu, tlbGatherMmu, tlbGatherMmuFullmm } from './mmu_gather.ts';
 import { freePgdRange, pgdFree } from './pgtable.ts';
 import {
   VM_ACCOUNT,
@@ -172,6 +174,7 @@ export function doMunmap(m: Machine, mm: MmId, addr: number, length: number): nu
  * @kernel mm/vma.c vms_complete_munmap_vmas (6.18)
  */
 function unmapAreas(m: Machine, mm: MmId, start: number, end: number, floor: number, ceiling: number): void {
+  const gathered = tlbGatherMmu(m, mm);
   const first = vmaPosition(m, mm, start);
   let n = 0;
   for (let i = first; i < m.mms.nrVmas[mm]; i++, n++) {
@@ -179,7 +182,10 @@ function unmapAreas(m: Machine, mm: MmId, start: number, end: number, floor: num
     if (m.vmas.start[vma] >= end) break;
     zapPageRange(m, vma, m.vmas.start[vma], m.vmas.end[vma]);
   }
-  if (n === 0) return;
+  if (n === 0) {
+    tlbFinishMmu(m, gathered);
+    return;
+  }
   const from = m.vmas.start[m.mms.sorted[mm][first]];
   const to = m.vmas.end[m.mms.sorted[mm][first + n - 1]];
   for (let i = first + n - 1; i >= first; i--) {
@@ -192,12 +198,15 @@ function unmapAreas(m: Machine, mm: MmId, start: number, end: number, floor: num
     vmAreaFree(m, vma);
   }
   freePgdRange(m, mm, from, to, floor, ceiling);
+  tlbFinishMmu(m, gathered);
 }
 
 /** Frees all that an address space holds. @kernel mm/mmap.c exit_mmap (6.18) */
 export function exitMmap(m: Machine, mm: MmId): void {
   khugepagedExit(m, mm);
+  const gathered = tlbGatherMmuFullmm(m, mm);
   unmapAreas(m, mm, 0, Number.POSITIVE_INFINITY, 0, Number.POSITIVE_INFINITY);
+  tlbFinishMmu(m, gathered);
   pgdFree(m, mm);
 }
 
@@ -240,10 +249,12 @@ export function dupMm(m: Machine, mm: MmId): MmId {
     if ((flags & VM_WIPEONFORK) !== 0) continue;
     anonVmaFork(m, vma, from);
     if (!copyPageRange(m, vma, from)) {
+      flushTlbMm(m, mm);
       mmput(m, child);
       return 0 as MmId;
     }
   }
+  flushTlbMm(m, mm);
   khugepagedFork(m, child, mm);
   return child;
 }

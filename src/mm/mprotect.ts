@@ -8,6 +8,7 @@ import type { MmId, Pfn, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioTestAnon, pageFolio } from './mm_types.ts';
 import { EACCES, EINVAL, ENOMEM, vmStatAccount } from './mmap.ts';
+import { pteNeedsFlush, tlbFinishMmu, tlbFlushEntries, tlbGatherMmu } from './mmu_gather.ts';
 import {
   _PAGE_DIRTY,
   _PAGE_PRESENT,
@@ -85,16 +86,23 @@ export function changeProtection(m: Machine, vma: VmaId, start: number, end: num
     if (pmd >= 0 && pteFlags(m, pmd) !== 0) {
       if ((pteFlags(m, pmd) & PTE_TABLE) === 0) {
         if (next - addr === size) {
-          if (pmdLeaf(m, pmd)) modify(m, vma, pmd, write, upgrade);
-          else modifyAbsent(m, pmd);
+          if (pmdLeaf(m, pmd)) {
+            const was = pteFlags(m, pmd);
+            modify(m, vma, pmd, write, upgrade);
+            if (m.tlb !== null && pteNeedsFlush(m.tlb, was, pteFlags(m, pmd)))
+              tlbFlushEntries(m.tlb, addr, next, m.pt.pmdShift);
+          } else modifyAbsent(m, pmd);
         } else splitHugePmd(m, vma, pmd, addr);
       }
       let e = pteOfPmd(m, pmd, addr);
       if (e >= 0)
         for (; addr < next; addr += pageSize, e++) {
           const was = pteFlags(m, e);
-          if ((was & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) modify(m, vma, e, write, upgrade);
-          else if (was !== 0) modifyAbsent(m, e);
+          if ((was & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) {
+            modify(m, vma, e, write, upgrade);
+            if (m.tlb !== null && pteNeedsFlush(m.tlb, was, pteFlags(m, e)))
+              tlbFlushEntries(m.tlb, addr, addr + pageSize, m.pageShift);
+          } else if (was !== 0) modifyAbsent(m, e);
         }
     }
     addr = next;
@@ -114,7 +122,9 @@ export function mprotectFixup(m: Machine, vma: VmaId, start: number, end: number
   const now = vmaModifyFlags(m, vma, start, end, flags);
   if (now === 0) return -ENOMEM;
   m.vmas.flags[now] = flags;
+  const gathered = tlbGatherMmu(m, mm);
   changeProtection(m, now, start, end);
+  tlbFinishMmu(m, gathered);
   const pages = (end - start) * m.pagesPerByte;
   vmStatAccount(m, mm, was, -pages);
   vmStatAccount(m, mm, flags, pages);
@@ -123,6 +133,13 @@ export function mprotectFixup(m: Machine, vma: VmaId, start: number, end: number
 
 /** mprotect(2): `prot` of VM_READ, VM_WRITE and VM_EXEC. 0, or an error below zero. @kernel mm/mprotect.c do_mprotect_pkey (6.18) */
 export function doMprotect(m: Machine, mm: MmId, start: number, length: number, prot: number): number {
+  const gathered = tlbGatherMmu(m, mm);
+  const error = protectAreas(m, mm, start, length, prot);
+  tlbFinishMmu(m, gathered);
+  return error;
+}
+
+function protectAreas(m: Machine, mm: MmId, start: number, length: number, prot: number): number {
   const size = m.config.pageSize;
   if (start % size !== 0) return -EINVAL;
   const end = start + Math.ceil(length / size) * size;

@@ -9,7 +9,10 @@ import { splitHugePmd } from './huge_memory_anon.ts';
 import type { MmId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { doMunmap, EFAULT, EINVAL, ENOMEM, getUnmappedArea, vmStatAccount } from './mmap.ts';
+import { flushTlbRange } from './mmu_gather.ts';
 import {
+  _PAGE_PRESENT,
+  _PAGE_PROTNONE,
   entryAlloc,
   entryOffset,
   moveTable,
@@ -76,6 +79,7 @@ export function movePageTables(m: Machine, old: VmaId, next: VmaId, from: number
       if (newPud < 0) return false;
       if (extent === pudSize && pteFlags(m, newPud) === 0) {
         moveTable(m, pud, newPud);
+        flushTlbRange(m, mm, at, at + pudSize);
         continue;
       }
     }
@@ -87,25 +91,29 @@ export function movePageTables(m: Machine, old: VmaId, next: VmaId, from: number
     if (extent === pmdSize && pteFlags(m, newPmd) === 0) {
       if ((pteFlags(m, pmd) & PTE_TABLE) !== 0) moveTable(m, pmd, newPmd);
       else moveHugePmd(m, pmd, newPmd);
+      flushTlbRange(m, mm, at, at + pmdSize);
       continue;
     }
     if ((pteFlags(m, pmd) & PTE_TABLE) === 0) splitHugePmd(m, old, pmd, at);
     if (pteFlags(m, pmd) === 0) continue;
     const e = pteAllocMap(m, mm, at + shift);
     if (e < 0) return false;
-    movePtes(m, pteOfPmd(m, pmd, at), e, extent * m.pagesPerByte);
+    if (movePtes(m, pteOfPmd(m, pmd, at), e, extent * m.pagesPerByte)) flushTlbRange(m, mm, at, at + extent);
   }
   return true;
 }
 
-/** @kernel mm/mremap.c move_ptes (6.18) */
-function movePtes(m: Machine, from: number, to: number, nr: number): void {
+/** Whether the TLB must hear of it. @kernel mm/mremap.c move_ptes (6.18) */
+function movePtes(m: Machine, from: number, to: number, nr: number): boolean {
+  let flush = false;
   for (let i = 0; i < nr; i++) {
     const flags = pteFlags(m, from + i);
     if (flags === 0) continue;
     setPte(m, to + i, ptePayload(m, from + i), flags);
     pteClear(m, from + i);
+    if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) flush = true;
   }
+  return flush;
 }
 
 /** A huge entry, with the table kept ready for it. @kernel mm/huge_memory.c move_huge_pmd (6.18) */

@@ -24,6 +24,7 @@ import type { MemcgId, MmId, Pfn, PtId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memcgChargeKernel, memcgUnchargeKernel } from './memcontrol.ts';
 import { listNext, listSetNext, PAGE_WORDS, W_MAPCOUNT, W_MEMCG } from './mm_types.ts';
+import { tlbFreedTable } from './mmu_gather.ts';
 import { allocPages, freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
 import { V } from './vmstat.ts';
@@ -426,7 +427,9 @@ function freeLevel(
     const child = pt.entries[e * 2] as PtId;
     const from = base + i * span;
     if (level > 1) freeLevel(m, child, level - 1, from, start, end, floor, ceiling);
-    if (from >= floor && from + span <= ceiling) tableFree(m, child);
+    if (from < floor || from + span > ceiling) continue;
+    tlbFreedTable(m, Math.max(from, start - (start % 2 ** pt.pmdShift)));
+    tableFree(m, child);
   }
 }
 

@@ -14,6 +14,7 @@ import type { Machine } from './machine.ts';
 import { mlockDrainLocal } from './mlock.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
 import { folioRefAdd, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
+import { flushPmdTlbRange, ptepClearFlush } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
@@ -41,7 +42,13 @@ import {
   folioTryShareAnonRmap,
   pageAnonExclusive,
 } from './rmap.ts';
-import { pageVmaMappedWalk, pageVmaMappedWalkRestart, rmapWalk, TTU_SPLIT_HUGE_PMD } from './rmap_walk.ts';
+import {
+  pageVmaMappedWalk,
+  pageVmaMappedWalkRestart,
+  rmapWalk,
+  TTU_BATCH_FLUSH,
+  TTU_SPLIT_HUGE_PMD,
+} from './rmap_walk.ts';
 import { folioPut } from './swap.ts';
 import { VM_LOCKED } from './vma.ts';
 import { pageZeroFilled } from './written.ts';
@@ -80,8 +87,13 @@ function tryToMigrateOne(m: Machine, f: FolioId, vma: VmaId): boolean {
     }
     const kept = flags & (_PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY);
     setPte(m, entry, page, PTE_MIGRATION | kept | (exclusive ? PTE_SWP_EXCLUSIVE : 0));
-    if (rmap.huge) folioRemoveRmapPmd(m, f, vma);
-    else folioRemoveRmapPtes(m, f, page, 1, vma);
+    if (rmap.huge) {
+      flushPmdTlbRange(m, rmap.mm, rmap.addr);
+      folioRemoveRmapPmd(m, f, vma);
+    } else {
+      ptepClearFlush(m, rmap.mm, rmap.addr, flags, (rmap.flags & TTU_BATCH_FLUSH) !== 0);
+      folioRemoveRmapPtes(m, f, page, 1, vma);
+    }
     if ((m.vmas.flags[vma] & VM_LOCKED) !== 0) mlockDrainLocal(m);
     folioPut(m, f);
   }

@@ -27,6 +27,7 @@ import {
   PAGE_WORDS,
   W_MAPPING,
 } from './mm_types.ts';
+import { flushPmdTlbRange, flushTlbYoung, ptepClearFlush } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
@@ -62,6 +63,8 @@ import { VM_LOCKED } from './vma.ts';
 /** Split PMD leaves on the way. @kernel include/linux/rmap.h enum ttu_flags (6.18) */
 export const TTU_SPLIT_HUGE_PMD = 0x4;
 export const TTU_IGNORE_MLOCK = 0x8;
+/** The TLB may be told later: tryToUnmapFlush. */
+export const TTU_BATCH_FLUSH = 0x40;
 
 /** The walk under way, and what folioReferenced found. */
 export interface RmapWalk {
@@ -241,6 +244,7 @@ function folioReferencedOne(m: Machine, f: FolioId, vma: VmaId): boolean {
     const flags = pteFlags(m, rmap.entry);
     if ((flags & _PAGE_ACCESSED) === 0) continue;
     setPteFlags(m, rmap.entry, flags & ~_PAGE_ACCESSED);
+    flushTlbYoung(m, rmap.mm, rmap.addr, rmap.huge);
     young = true;
   }
   if (young) {
@@ -323,6 +327,7 @@ function unmapPte(m: Machine, f: FolioId, vma: VmaId, anon: boolean): boolean {
     addMmCounter(m, mm, MM_ANONPAGES, -1);
     addMmCounter(m, mm, MM_SWAPENTS, 1);
   }
+  ptepClearFlush(m, mm, rmap.addr, flags, (rmap.flags & TTU_BATCH_FLUSH) !== 0);
   folioRemoveRmapPtes(m, f, page, 1, vma);
   if ((m.vmas.flags[vma] & VM_LOCKED) !== 0) mlockDrainLocal(m);
   folioPut(m, f);
@@ -340,6 +345,7 @@ function unmapHugePmd(m: Machine, f: FolioId, vma: VmaId): boolean {
   }
   if (folioRefCount(map, f) !== folioMapcount(m, f) + 1) return false;
   pteClear(m, entry);
+  flushPmdTlbRange(m, mm, rmap.addr);
   pteFree(m, mm, pgtableTransHugeWithdraw(m, entry));
   folioRemoveRmapPmd(m, f, vma);
   addMmCounter(m, mm, MM_ANONPAGES, -folioNrPages(map, f));

@@ -2,10 +2,11 @@
  * From a file to those who map it: taking pages out of all mappings when the file loses them, and making them clean and
  * read-only when they are written back. The areas of a file are a list (iMmap).
  */
-import type { FolioId, MappingId, VmaId } from './ids.ts';
+import type { FolioId, MappingId, MmId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { zapPageRange } from './memory.ts';
 import { folioIndex, folioMapping, folioNrPages } from './mm_types.ts';
+import { flushPmdTlbRange, ptepClearFlush } from './mmu_gather.ts';
 import {
   _PAGE_DIRTY,
   _PAGE_PRESENT,
@@ -63,13 +64,13 @@ export function folioMkclean(m: Machine, folio: FolioId): number {
       const next = Math.min(stop, (Math.floor(addr / span) + 1) * span);
       const pmd = pmdOffset(m, vmas.mm[vma] as never, addr);
       if (pmd >= 0 && pmdLeaf(m, pmd)) {
-        if (ptePayload(m, pmd) === folio) cleaned += clean(m, pmd);
+        if (ptePayload(m, pmd) === folio) cleaned += clean(m, vmas.mm[vma] as MmId, pmd, addr, true);
       } else if (pmd >= 0) {
         const e = pteOfPmd(m, pmd, addr);
         for (let i = 0; e >= 0 && addr + i * page < next; i++) {
           const present = (pteFlags(m, e + i) & _PAGE_PRESENT) !== 0;
           if (present && ptePayload(m, e + i) === frame + (addr - from) * m.pagesPerByte + i)
-            cleaned += clean(m, e + i);
+            cleaned += clean(m, vmas.mm[vma] as MmId, e + i, addr + i * page, false);
         }
       }
       addr = next;
@@ -79,9 +80,11 @@ export function folioMkclean(m: Machine, folio: FolioId): number {
 }
 
 /** Write-protects an entry and makes it clean; 1 if it was neither. */
-function clean(m: Machine, e: number): number {
+function clean(m: Machine, mm: MmId, e: number, addr: number, huge: boolean): number {
   const flags = pteFlags(m, e);
   if ((flags & (_PAGE_RW | _PAGE_DIRTY)) === 0) return 0;
   setPteFlags(m, e, flags & ~(_PAGE_RW | _PAGE_DIRTY));
+  if (huge) flushPmdTlbRange(m, mm, addr);
+  else ptepClearFlush(m, mm, addr, flags, false);
   return 1;
 }

@@ -38,11 +38,12 @@ import {
   PAGE_WORDS,
   W_REFCOUNT,
 } from './mm_types.ts';
+import { tryToUnmapFlush, tryToUnmapFlushDirty } from './mmu_gather.ts';
 import { freeFrozenPages } from './page_alloc.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { swapWriteout, WRITEOUT_ACTIVATE } from './page_io.ts';
 import { folioMapcount, folioMapped, folioMaybeDmaPinned, freeMappedPrepare } from './rmap.ts';
-import { folioReferenced, referencedFlags, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
+import { folioReferenced, referencedFlags, TTU_BATCH_FLUSH, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
 import { folioAddLru, folioPut } from './swap.ts';
 import { swapCacheRemove } from './swap_state.ts';
 import { folioSwap } from './swap_table.ts';
@@ -147,6 +148,7 @@ export function shrinkFolioList(m: Machine, sc: ScanControl, list: ReclaimList, 
   let reclaimed = 0;
   let activated = 0;
   list.nrKept = 0;
+  if (m.tlb !== null) m.tlb.remote = sc.kswapd;
   while (list.nr > 0) {
     const f = list.stack[--list.nr] as FolioId;
     if (folioTest(map, f, PG_locked)) {
@@ -177,6 +179,8 @@ export function shrinkFolioList(m: Machine, sc: ScanControl, list: ReclaimList, 
     if (outcome === KEEP) folioClear(map, f, PG_locked);
     keep(list, f);
   }
+  tryToUnmapFlush(m);
+  if (m.tlb !== null) m.tlb.remote = false;
   m.vmstat[V.pgactivate] += activated;
   return reclaimed;
 }
@@ -223,7 +227,7 @@ function shrinkFolio(m: Machine, sc: ScanControl, f: FolioId, list: ReclaimList,
     folioSet(map, f, PG_dirty);
   }
   if (folioMapped(m, f)) {
-    tryToUnmap(m, f, folioOrder(map, f) >= m.zones.pmdOrder ? TTU_SPLIT_HUGE_PMD : 0);
+    tryToUnmap(m, f, folioOrder(map, f) >= m.zones.pmdOrder ? TTU_BATCH_FLUSH | TTU_SPLIT_HUGE_PMD : TTU_BATCH_FLUSH);
     if (folioMapped(m, f)) return ACTIVATE;
   }
   if (folioMaybeDmaPinned(m, f)) return ACTIVATE;
@@ -277,6 +281,7 @@ function pageout(m: Machine, sc: ScanControl, f: FolioId, nr: number, references
   if (folioRefCount(map, f) - (folioTest(map, f, PG_private) && !folioTestAnon(map, f) ? 1 : 0) !== 1 + nr) return KEEP;
   // What was only read ahead from zswap, and so is dirty, has no area yet.
   if (!folioTestAnon(map, f)) return fileLru || inSwapCache(m, f) ? ACTIVATE : KEEP;
+  tryToUnmapFlushDirty(m);
   folioClear(map, f, PG_dirty);
   folioSet(map, f, PG_reclaim);
   if (swapWriteout(m, f) === WRITEOUT_ACTIVATE) {
