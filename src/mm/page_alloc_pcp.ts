@@ -166,6 +166,31 @@ function freePcppagesBulk(m: Machine, zone: number, nr: number, first: number): 
   }
 }
 
+/**
+ * The commonest free: one movable page, memory is not short, and there is room on the list. False: not so, and nothing has
+ * changed. @kernel mm/page_alloc.c free_frozen_page_commit (6.18)
+ */
+export function freePageQuick(m: Machine, zone: number, pfn: number): boolean {
+  const { map, zones } = m;
+  const t = zones.zone;
+  const count = t.pcpCount[zone] + 1;
+  if ((t.flags[zone] & (ZONE_BELOW_HIGH | ZONE_RECLAIM_ACTIVE)) !== 0 || count >= t.pcpHigh[zone]) return false;
+  if ((zones.blocks[pfn >>> zones.pageblockOrder] & PB_TYPE) !== MIGRATE_MOVABLE) return false;
+  const { head, tail } = zones.pcp;
+  const row = zone * NR_PCP_LISTS + MIGRATE_MOVABLE;
+  const first = head[row];
+  map[pfn * PAGE_WORDS + W_NEXT] = first << 1;
+  map[pfn * PAGE_WORDS + W_PREV] = 0;
+  if (first === 0) tail[row] = pfn;
+  else map[first * PAGE_WORDS + W_PREV] = pfn << 1;
+  head[row] = pfn;
+  t.pcpCount[zone] = count;
+  t.pcpAllocFactor[zone] >>= 1;
+  t.pcpFlags[zone] = 0;
+  if (t.pcpFreeCount[zone] < t.pcpBatch[zone] << PCP_BATCH_SCALE_MAX) t.pcpFreeCount[zone] += 1;
+  return true;
+}
+
 /** Frees 2^order frames that nobody refers to, through the per-CPU lists where they have one. @kernel mm/page_alloc.c free_frozen_page_commit (6.18) */
 export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, order: number): void {
   const { map, zones } = m;

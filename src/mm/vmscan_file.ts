@@ -11,7 +11,7 @@ import { type Machine, PAGES_DELETED } from './machine.ts';
 import { uncharge } from './memcontrol.ts';
 import { PAGE_WORDS, W_INDEX, W_MAPCOUNT, W_MAPPING, W_MEMCG, W_REFCOUNT } from './mm_types.ts';
 import { pageZone } from './mmzone.ts';
-import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
+import { freeFrozenPageCommit, freePageQuick } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
@@ -35,14 +35,23 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
   // Which of them are plain, and where they lie in the tree.
   let end = from;
   let seen = 0;
+  // The file of the last one, its tree's root and how high that is.
+  let file = 0;
+  let root = 0;
+  let top = 0;
   for (; end < n; end++) {
     const w = isolated[end] * WORDS;
     if ((map[w] & NOT_PLAIN) !== 0 || map[w + W_REFCOUNT] !== 2 || map[w + W_MAPCOUNT] !== -1) break;
-    const mapping = map[w + W_MAPPING] >> 2;
-    if (mapping === 0) break;
+    const word = map[w + W_MAPPING];
+    if (word === 0 || (word & 3) !== 0) break;
+    if (word !== file) {
+      file = word;
+      root = toNode(spaces.head[word >> 2]);
+      top = shift[root];
+    }
     const index = map[w + W_INDEX];
-    let node = toNode(spaces.head[mapping]);
-    for (let s = shift[node]; s > 0; s -= 6) node = slots[((node << 6) | ((index >>> s) & 63)) << 1] & 0x1fffffff;
+    let node = root;
+    for (let s = top; s > 0; s -= 6) node = slots[((node << 6) | ((index >>> s) & 63)) << 1] & 0x1fffffff;
     at[end] = (node << 6) | (index & 63);
   }
   if (end === from) return from;
@@ -74,7 +83,8 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     map[w + W_MAPPING] = 0;
     map[w + W_INDEX] = 0;
     map[w + W_MEMCG] = 0;
-    freeFrozenPageCommit(m, pageZone(zones, f), f, 0);
+    const zone = pageZone(zones, f);
+    if (!freePageQuick(m, zone, f)) freeFrozenPageCommit(m, zone, f, 0);
   }
   const freed = end - from;
   if (target !== 0) {
