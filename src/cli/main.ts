@@ -36,6 +36,11 @@ const commands: readonly Entry[] = [
     summary: 'what page sizes and memory-map layouts cost or save for the files of a tree',
     load: () => import('./commands/fit.ts'),
   },
+  {
+    name: 'bill',
+    summary: 'what the memory map and its descriptors cost under every layout, modelled or live',
+    load: () => import('./commands/bill.ts'),
+  },
 ];
 
 /** The names of all commands, for the tests and the README. */

@@ -124,7 +124,7 @@ const legend = [
 ];
 
 /** Columns two spaces apart; numbers to the right, the `words` columns after the first to the left. */
-function table(head: readonly string[], rows: readonly (readonly string[])[], words: number): string[] {
+export function table(head: readonly string[], rows: readonly (readonly string[])[], words: number): string[] {
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => (row[i] as string).length)));
   return [head, ...rows].map((row) => {
     const cells = row.map((cell, i) =>

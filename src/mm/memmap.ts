@@ -25,6 +25,14 @@ export interface MemmapLayout {
   readonly folioBytesLarge: number;
   /** Descriptor of a slab. */
   readonly slabBytes: number;
+  /** Descriptor of a page table. */
+  readonly tableBytes: number;
+  /** Descriptor of a page of compressed memory. */
+  readonly zsmallocBytes: number;
+  /** Descriptor of a piece of a network receive pool. */
+  readonly netpoolBytes: number;
+  /** Descriptor of a page with bad memory. */
+  readonly hwpoisonBytes: number;
   /** A released kernel has it; otherwise it is a published plan. */
   readonly shipped: boolean;
   readonly source: string;
@@ -34,30 +42,38 @@ const plan = {
   folioBytesSmall: 80,
   folioBytesLarge: 128,
   slabBytes: 64,
+  tableBytes: 64,
+  zsmallocBytes: 64,
+  netpoolBytes: 48,
+  hwpoisonBytes: 32,
   shipped: false,
 } as const;
 const planSource =
-  'one-page folio: its planned fields add up to 80 B; larger folio 128 B and slab 64 B: estimates, from the fields that ' +
-  'today’s overlays hold';
+  'one-page folio: its planned fields add up to 80 B; estimates, from the fields that today’s overlays hold: larger folio ' +
+  '128 B, slab, page table and zsmalloc page 64 B, network pool 48 B, bad page 32 B';
+const overlaid = {
+  folioBytesSmall: 0,
+  folioBytesLarge: 0,
+  slabBytes: 0,
+  tableBytes: 0,
+  zsmallocBytes: 0,
+  netpoolBytes: 0,
+  hwpoisonBytes: 0,
+  shipped: true,
+} as const;
 
 /** Smallest change first. */
 export const memmapLayouts: readonly MemmapLayout[] = [
   {
     name: 'page64',
     bytesPerPage: 64,
-    folioBytesSmall: 0,
-    folioBytesLarge: 0,
-    slabBytes: 0,
-    shipped: true,
+    ...overlaid,
     source: 'struct page, include/linux/mm_types.h (5.15), 64-bit with memory groups',
   },
   {
     name: 'overlay',
     bytesPerPage: 64,
-    folioBytesSmall: 0,
-    folioBytesLarge: 0,
-    slabBytes: 0,
-    shipped: true,
+    ...overlaid,
     source: 'struct page and struct folio, include/linux/mm_types.h (6.18), 64-bit with memory groups',
   },
   {
@@ -83,6 +99,9 @@ export function memmapLayout(name: LayoutName): MemmapLayout {
 /** The map of a machine with `memory` bytes: paid for whole pages. */
 export const mapBytes = (layout: MemmapLayout, memory: number, pageSize: number): number =>
   layout.bytesPerPage * Math.floor(memory / pageSize);
+
+/** Alignment of descriptors: a typed pointer keeps its type in its low four bits. */
+export const DESCRIPTOR_ALIGN = 16;
 
 /** How a slab cache lays out its objects. */
 export interface SlabShape {
@@ -138,8 +157,7 @@ export function slabShape(size: number, options: SlabOptions = {}): SlabShape {
 export function folioDescriptorBytes(layout: MemmapLayout, large: boolean, options: SlabOptions = {}): number {
   const size = large ? layout.folioBytesLarge : layout.folioBytesSmall;
   if (size === 0) return 0;
-  // A typed pointer keeps its type in its low four bits, so descriptors lie at multiples of 16.
-  const aligned = { ...options, align: 16 };
+  const aligned = { ...options, align: DESCRIPTOR_ALIGN };
   const object = slabShape(size, aligned);
   const slab = slabShape(layout.slabBytes, aligned);
   return object.bytesPerObject + slab.bytesPerObject / (1 - 1 / slab.objects) / object.objects;

@@ -1,0 +1,129 @@
+/**
+ * A census: who owns the frames of a machine, in how large pieces. What a memory map costs on any layout is a function of a
+ * census alone, wherever it comes from: a modelled machine, a live one, a file.
+ *
+ *   owner × order → pieces          a piece: a folio, a slab, a free block, … of 2^order pages
+ *
+ * The map of a modelled machine is walked piece by piece. Memory that boot listed and nobody has reached is in free blocks of
+ * the largest order and is not visited.
+ */
+import { assert } from '../base/errors.ts';
+import { AS_SWAPBACKED } from './address_space.ts';
+import type { FolioId } from './ids.ts';
+import type { Machine } from './machine.ts';
+import {
+  folioFlags,
+  folioMapping,
+  folioOrder,
+  folioRefCount,
+  folioTestAnon,
+  PAGE_WORDS,
+  W_MAPCOUNT,
+} from './mm_types.ts';
+import { MAX_NR_ZONES } from './mmzone.ts';
+import { buddyOrder, pageBuddy } from './page_alloc_buddy.ts';
+import { PG, PGTY } from './page_flags.ts';
+
+/** Each owner, and what it means. The order is that of the rows. */
+export const ownerDocs = {
+  free: 'free blocks of the buddy allocator',
+  pcp: 'free, on per-CPU lists',
+  uninitialised: 'not yet given to the allocator: its map is not written',
+  file: 'folios of files',
+  shmem: 'folios of shared memory and tmpfs',
+  anon: 'folios of anonymous memory',
+  hugetlb: 'folios of huge page pools',
+  slab: 'slabs',
+  table: 'page tables',
+  zsmalloc: 'pages of compressed memory',
+  netpool: 'pages of network receive pools',
+  hwpoison: 'pages with bad memory',
+  kernel: 'other kernel memory: stacks, vmalloc, large kmalloc, drivers',
+  reserved: 'kernel image, memory map, firmware',
+  offline: 'lent to a balloon or not online',
+} as const;
+export type Owner = keyof typeof ownerDocs;
+export const OWNERS = Object.keys(ownerDocs) as readonly Owner[];
+
+/** Orders a piece may have: 0 to 22, which is 16 GiB of 4 KiB pages. @kernel include/linux/mm.h MAX_FOLIO_ORDER (6.18) */
+export const CENSUS_ORDERS = 23;
+
+/** First cell of an owner's row; the cell of order o is o further. */
+export const OWNER_ROW = Object.freeze(
+  Object.fromEntries(OWNERS.map((owner, row) => [owner, row * CENSUS_ORDERS])) as { readonly [K in Owner]: number },
+);
+
+export interface Census {
+  readonly pageSize: number;
+  /** Pages that have an entry in the map. What no owner lists needs no descriptor. */
+  readonly frames: number;
+  /** Pieces by owner and order: cell OWNER_ROW[owner] + order. */
+  readonly pieces: Float64Array;
+}
+
+export const noPieces = (): Float64Array => new Float64Array(OWNERS.length * CENSUS_ORDERS);
+
+/** Pieces of an owner, of all orders. */
+export function ownerPieces(census: Census, owner: Owner): number {
+  let sum = 0;
+  for (let order = 0; order < CENSUS_ORDERS; order++) sum += census.pieces[OWNER_ROW[owner] + order];
+  return sum;
+}
+
+/** Pages of an owner. */
+export function ownerPages(census: Census, owner: Owner): number {
+  let sum = 0;
+  for (let order = 0; order < CENSUS_ORDERS; order++) sum += census.pieces[OWNER_ROW[owner] + order] * 2 ** order;
+  return sum;
+}
+
+/** Pages that the owners list. */
+export const listedPages = (census: Census): number =>
+  OWNERS.reduce((sum, owner) => sum + ownerPages(census, owner), 0);
+
+const TABLE_WORD = PGTY.PGTY_table << 24;
+const ZSMALLOC_WORD = PGTY.PGTY_zsmalloc << 24;
+
+/** The census of a machine, from its memory map. Frame 0 is reserved. */
+export function machineCensus(m: Machine): Census {
+  const { zones } = m;
+  const t = zones.zone;
+  const pieces = noPieces();
+  pieces[OWNER_ROW.reserved] = 1;
+  let cached = 0;
+  for (let zone = 0; zone < MAX_NR_ZONES; zone++) {
+    const end = t.end[zone];
+    for (let pfn = t.start[zone]; pfn < end; ) {
+      if (pfn === t.cursor[zone] && pfn < t.cursorEnd[zone]) {
+        const blocks = (t.cursorEnd[zone] - pfn) >> zones.maxOrder;
+        pieces[OWNER_ROW.free + zones.maxOrder] += blocks;
+        pfn = t.cursorEnd[zone];
+        continue;
+      }
+      const row = pageOwner(m, pfn);
+      const order =
+        row === OWNER_ROW.free ? buddyOrder(m, pfn) : row === OWNER_ROW.pcp ? 0 : folioOrder(m.map, pfn as FolioId);
+      pieces[row + order]++;
+      pfn += 2 ** order;
+    }
+    cached += t.pcpCount[zone];
+  }
+  assert(pieces[OWNER_ROW.pcp] === cached, 'a page without references is on a free list');
+  return { pageSize: m.config.pageSize, frames: zones.frames, pieces };
+}
+
+/** The row of the owner of the piece that starts at a frame. */
+function pageOwner(m: Machine, pfn: number): number {
+  const { map } = m;
+  const f = pfn as FolioId;
+  if (pageBuddy(m, pfn)) return OWNER_ROW.free;
+  const type = map[pfn * PAGE_WORDS + W_MAPCOUNT];
+  if (type === TABLE_WORD) return OWNER_ROW.table;
+  if (type === ZSMALLOC_WORD) return OWNER_ROW.zsmalloc;
+  if (folioRefCount(map, f) === 0) return OWNER_ROW.pcp;
+  if (folioTestAnon(map, f)) return OWNER_ROW.anon;
+  const mapping = folioMapping(map, f);
+  if (mapping !== 0) return (m.spaces.flags[mapping] & AS_SWAPBACKED) !== 0 ? OWNER_ROW.shmem : OWNER_ROW.file;
+  // In the swap cache, and mapped by nobody yet.
+  return (folioFlags(map, f) & PG.PG_swapbacked) !== 0 ? OWNER_ROW.anon : OWNER_ROW.kernel;
+}
