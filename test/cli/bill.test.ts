@@ -1,9 +1,10 @@
 /** `quire bill` as a user meets it. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { OWNERS } from '../../src/mm/census.ts';
 import { root } from '../../tools/sources.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'quire-bill-'));
@@ -82,3 +83,21 @@ test.runIf(process.platform === 'linux')('--live without root', () => {
   expect(errors[0]).toMatch(/kpageflags: (only root may read it|not there): expected/);
   expect(status).toBe(2);
 });
+
+test('--json has the names of docs/bill.md', () => {
+  const page = readFileSync(`${root}docs/bill.md`, 'utf8');
+  const keys = new Set<string>();
+  const collect = (value: unknown): void => {
+    if (Array.isArray(value)) value.forEach(collect);
+    else if (typeof value === 'object' && value !== null)
+      for (const [key, inner] of Object.entries(value)) {
+        keys.add(key);
+        if (key !== 'layouts' && key !== 'owners') collect(inner);
+      }
+  };
+  collect(JSON.parse(quire(['--census', census, '--json']).stdout));
+  for (const row of besideMeminfoKeys) keys.add(row);
+  expect([...keys].filter((key) => !page.includes(`\`${key}\``))).toEqual([]);
+  for (const owner of OWNERS) expect(page).toContain(`\`${owner}\``);
+});
+const besideMeminfoKeys = ['meminfo', 'census', 'censusBytes', 'beforeBytes', 'afterBytes', 'difference'];
