@@ -41,6 +41,11 @@ const commands: readonly Entry[] = [
     summary: 'what the memory map and its descriptors cost under every layout, modelled or live',
     load: () => import('./commands/bill.ts'),
   },
+  {
+    name: 'layout',
+    summary: 'print the structures of a memory-map layout, and compare them with the running kernel',
+    load: () => import('./commands/layout.ts'),
+  },
 ];
 
 /** The names of all commands, for the tests and the README. */
