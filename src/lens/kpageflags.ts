@@ -127,7 +127,7 @@ function sections(proc: string, pageSize: number): [number, number][] {
   const out: [number, number][] = [];
   const iomem = readFileSync(`${proc}/iomem`, 'utf8');
   let highest = 0;
-  for (const [, from, to] of iomem.matchAll(/^([0-9a-f]+)-([0-9a-f]+) : System RAM/gm)) {
+  for (const [, from, to] of iomem.matchAll(/^ *([0-9a-f]+)-([0-9a-f]+) : System RAM/gm)) {
     highest = Number.parseInt(to as string, 16);
     const first = (Math.floor(Number.parseInt(from as string, 16) / section) * section) / pageSize;
     const end = (Math.ceil((highest + 1) / section) * section) / pageSize;

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { InputError } from '../../src/base/errors.ts';
+import { Prng } from '../../src/base/prng.ts';
 import {
   billOf,
   type DescriptorKind,
@@ -13,6 +15,7 @@ import { Replay } from '../../src/lab/replay.ts';
 import { resultOf } from '../../src/lab/result.ts';
 import { type Census, listedPages, machineCensus, noPieces, OWNER_ROW, type Owner } from '../../src/mm/census.ts';
 import { opsFrom } from '../../src/trace/ops.ts';
+import { seedOf, stepsOf } from '../help/fuzz.ts';
 
 const GIB = 2 ** 30;
 const TIB = 2 ** 40;
@@ -297,6 +300,29 @@ describe('a census in a file', () => {
     expect(message).toMatch(line);
     expect(message).not.toContain('\n');
   });
+});
+
+test('any text is a census or one line', () => {
+  const seed = seedOf(8);
+  const r = new Prng(seed);
+  const given = census(1024, [['file', 0, 100]]);
+  const texts = [JSON.stringify(censusJson(given)), 'owner,order,count\nfile,0,100\nanon,9,1\n'];
+  const bits = ['{', '}', '-', '9'.repeat(20), '1e9', 'null', '[]', '"', ',', '\n', '0', '.5', 'free', '\u0000'];
+  for (let i = 0; i < stepsOf(3000); i++) {
+    let text = texts[r.below(2)] as string;
+    for (let n = 1 + r.below(4); n > 0; n--) {
+      const at = r.below(text.length + 1);
+      text = text.slice(0, at) + (bits[r.below(bits.length)] as string) + text.slice(at + r.below(6));
+    }
+    try {
+      const read = parseCensus(text, 'f');
+      expect(listedPages(read), `seed ${seed}: ${text}`).toBeLessThanOrEqual(read.frames);
+      for (const { totalBytes } of billOf(read, plain).rows) expect(totalBytes).toBeGreaterThan(0);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw new Error(`seed ${seed}: ${text}`, { cause: error });
+      expect(error.message).not.toContain('\n');
+    }
+  }
 });
 
 test('text: owners by order, all layouts, and what is listed to nobody', () => {

@@ -173,7 +173,7 @@ describe('a made-up machine', () => {
     const f = frames(4);
     put(f, 0, 4 * SECTION, K.BUDDY);
     const half = (2.5 * SECTION * 4096).toString(16);
-    const iomem = `00001000-0009fbff : System RAM\n00100000-${(SECTION * 2048).toString(16)} : System RAM\n${half}-${half}0 : Reserved\n${half}-${(3 * SECTION * 4096 - 1).toString(16)} : System RAM\n`;
+    const iomem = `00001000-0009fbff : System RAM\n00100000-${(SECTION * 2048).toString(16)} : System RAM\n${half}-${half}0 : Reserved\n  ${half}-${(3 * SECTION * 4096 - 1).toString(16)} : System RAM (kmem)\n`;
     expect(liveCensus(proc(f, iomem)).census.frames).toBe(2 * SECTION);
   });
 
@@ -242,19 +242,24 @@ function readable(): boolean {
 
 describe.runIf(readable())('this machine', () => {
   test('is what /proc/meminfo says, within 1 %', () => {
-    // Counters wait on each CPU before they are told; reading this file brings them in.
-    readFileSync('/proc/sys/vm/stat_refresh');
-    const live = liveCensus();
-    for (const row of besideMeminfo(live)) {
-      // A megabyte of room for what came and went between a counter and its page.
-      const off = Math.abs(row.difference) * Math.max(row.beforeBytes, row.afterBytes);
-      const within = Math.abs(row.difference) <= 0.01 || off <= 2 ** 20;
-      expect(within, `${row.meminfo}: ${row.censusBytes} counted, ${row.beforeBytes} and ${row.afterBytes} said`).toBe(
-        true,
-      );
+    // Other programs come and go while it is read: one of five readings must hold.
+    let wrong: string[] = [];
+    for (let attempt = 0; attempt < 5; attempt++) {
+      // Counters wait on each CPU before they are told; reading this file brings them in.
+      readFileSync('/proc/sys/vm/stat_refresh');
+      const live = liveCensus();
+      expect(listedPages(live.census)).toBe(live.census.frames);
+      expect(ownerPages(live.census, 'file')).toBeGreaterThan(0);
+      wrong = besideMeminfo(live)
+        .filter((row) => {
+          // A megabyte of room for what is small.
+          const off = Math.abs(row.difference) * Math.max(row.beforeBytes, row.afterBytes);
+          return Math.abs(row.difference) > 0.01 && off > 2 ** 20;
+        })
+        .map((row) => `${row.meminfo}: ${row.censusBytes} counted, ${row.beforeBytes} and ${row.afterBytes} said`);
+      if (wrong.length === 0) break;
     }
-    expect(listedPages(live.census)).toBe(live.census.frames);
-    expect(ownerPages(live.census, 'file')).toBeGreaterThan(0);
+    expect(wrong).toEqual([]);
   });
 
   test('has a memory map of the bytes that the kernel counts for it', () => {

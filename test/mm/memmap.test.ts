@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { layoutStructs, releasedLayout } from '../../src/mm/layouts.ts';
 import { folioDescriptorBytes, mapBytes, memmapLayout, memmapLayouts, slabShape } from '../../src/mm/memmap.ts';
 
 const GIB = 2 ** 30;
@@ -118,4 +119,21 @@ describe('descriptors', () => {
     expect(bytes / MIB).toBeCloseTo(61.5, 1);
     expect(mapBytes(memmapLayout('page64'), 6_291_456 * 4096, 4096) / MIB).toBe(384);
   });
+});
+
+test('sizes are those of the structures', () => {
+  for (const name of ['page32', 'memdesc8'] as const) {
+    const layout = memmapLayout(name);
+    const structs = layoutStructs(releasedLayout(name));
+    const bytes = (struct: string) => structs.find((s) => s.name === struct)?.bytes;
+    expect([
+      layout.bytesPerPage,
+      layout.folioBytesSmall,
+      layout.folioBytesLarge,
+      layout.slabBytes,
+      layout.tableBytes,
+      layout.zsmallocBytes,
+      layout.netpoolBytes,
+    ]).toEqual(['page', 'folio', 'folio_large', 'slab', 'ptdesc', 'zpdesc', 'netmem_desc'].map(bytes));
+  }
 });
