@@ -11,6 +11,7 @@ import { filePages } from './filemap_fault.ts';
 import { doFaultAround, shouldFaultAround } from './filemap_map_pages.ts';
 import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { setPtes } from './memory_pte.ts';
 import { addMmCounter, MM_FILEPAGES, MM_SHMEMPAGES, MMF_DISABLE_THP_COMPLETELY } from './mm_struct.ts';
 import { folioIndex, folioOrder, folioRefAdd, folioSet, folioTest } from './mm_types.ts';
 import { flushTlbRelaxed } from './mmu_gather.ts';
@@ -91,7 +92,7 @@ export function setPteRange(
   const prefault = vmf.address < addr || vmf.address >= addr + nr * m.config.pageSize;
   if (prefault && m.geometry.name.startsWith('arm64')) entry &= ~_PAGE_ACCESSED;
   folioAddFileRmapPtes(m, folio, (folio + page) as number as Pfn, nr, vmf.vma);
-  for (let i = 0; i < nr; i++) setPte(m, e + i, folio + page + i, entry);
+  setPtes(m, e, folio + page, nr, entry);
 }
 
 /**

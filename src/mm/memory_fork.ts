@@ -2,6 +2,8 @@
  * What a child gets of its parent's memory at fork: the same pages, shared, which neither may write any more. Only areas that
  * have anonymous pages are copied; files are mapped again by faults. A page that a device may be writing to is copied at once.
  */
+
+import { contpteClearFlags } from './contpte.ts';
 import { copyHugePmd } from './huge_memory_anon.ts';
 import { type FolioId, type MmId, NO_FOLIO, type Pfn, type SwapEntry, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
@@ -132,7 +134,7 @@ function copyEntries(m: Machine, from: VmaId, d: number, e: number, nr: number):
   const area = m.vmas.flags[from];
   let flags = pteFlags(m, e);
   if (isCowMapping(area)) {
-    for (let i = 0; i < nr; i++) setPteFlags(m, e + i, pteFlags(m, e + i) & ~_PAGE_RW);
+    contpteClearFlags(m, e, nr, _PAGE_RW);
     flags &= ~_PAGE_RW;
   } else for (let i = 1; i < nr; i++) flags |= pteFlags(m, e + i) & _PAGE_RW;
   if ((area & VM_SHARED) !== 0) flags &= ~_PAGE_DIRTY;

@@ -2,6 +2,7 @@
  * Runs of page table entries, and the small steps that faults, unmapping and fork share.
  */
 import { FMODE_NOREUSE } from './address_space.ts';
+import { contpteSetPtes, contpteTryUnfoldPartial } from './contpte.ts';
 import {
   __GFP_DIRECT_RECLAIM,
   __GFP_NORETRY,
@@ -18,7 +19,7 @@ import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from './mm_struct.ts';
 import { folioOrder, folioTest, folioTestAnon, pageFolio } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG } from './page_flags.ts';
-import { _PAGE_SPECIAL } from './pgtable.ts';
+import { _PAGE_PRESENT, _PAGE_SPECIAL, pteFlags } from './pgtable.ts';
 import { folioAddLru, folioPut } from './swap.ts';
 import {
   VM_DONTEXPAND,
@@ -43,11 +44,13 @@ export function setPtes(m: Machine, e: number, pfn: number, nr: number, flags: n
     entries[w] = pfn + i;
     entries[w + 1] = flags;
   }
+  if (pt.contPtes > 1 && (flags & (_PAGE_PRESENT | _PAGE_SPECIAL)) === _PAGE_PRESENT) contpteSetPtes(m, e, pfn, nr);
 }
 
 /** Makes `nr` entries, none of which is none, none. @kernel include/linux/pgtable.h clear_full_ptes (6.18) */
 export function clearPtes(m: Machine, e: number, nr: number): void {
   const { pt } = m;
+  if (pt.contPtes > 1) contpteTryUnfoldPartial(m, e, nr);
   pt.count[e >>> pt.entryShift] -= nr;
   pt.entries.fill(0, e * 2, (e + nr) * 2);
 }
@@ -90,9 +93,13 @@ export function anonBesideFull(m: Machine, vma: VmaId, addr: number, e: number, 
 export function folioPteBatch(m: Machine, f: FolioId, e: number, max: number, ignore: number): number {
   const { entries } = m.pt;
   const pfn = entries[e * 2];
-  const flags = entries[e * 2 + 1] & ~ignore;
+  const flags = pteFlags(m, e) & ~ignore;
   const most = Math.min(max, f + (1 << folioOrder(m.map, f)) - pfn);
   let nr = 1;
+  if (m.pt.contPtes > 1) {
+    for (; nr < most; nr++) if (entries[(e + nr) * 2] !== pfn + nr || (pteFlags(m, e + nr) & ~ignore) !== flags) break;
+    return nr;
+  }
   for (let w = e * 2 + 2; nr < most; nr++, w += 2)
     if (entries[w] !== pfn + nr || (entries[w + 1] & ~ignore) !== flags) break;
   return nr;

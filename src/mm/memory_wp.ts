@@ -21,6 +21,7 @@ import {
   pteFlags,
   pteOffset,
   ptePayload,
+  setPte,
   setPteFlags,
 } from './pgtable.ts';
 import {
@@ -118,11 +119,9 @@ function wpPageCopy(m: Machine, vmf: VmFault, e: number, old: FolioId, page: Pfn
   folioAddNewAnonRmap(m, copy, vma, address, true);
   if (old !== NO_FOLIO) copyPageWritten(m, copy, folioTestAnon(map, old) ? page : NO_PFN);
   folioAddLruVma(m, copy, vma);
-  const { entries } = m.pt;
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
-  entries[e * 2] = copy;
   const store = vmf.unshare ? 0 : _PAGE_DIRTY | write;
-  entries[e * 2 + 1] = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store;
+  setPte(m, e, copy, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store);
   flushTlbPage(m, mm, address);
   if (old === NO_FOLIO) return 0;
   folioRemoveRmapPtes(m, old, page, 1, vma);

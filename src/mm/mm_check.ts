@@ -1,5 +1,5 @@
 /**
- * Walks all address spaces and throws at the first broken invariant: A of the areas (vma.ts), T of the page tables (pgtable.ts),
+ * Walks all address spaces and throws at the first broken invariant: A of the areas (vma.ts), T of the page tables (pgtable.ts, contpte.ts),
  * and of the counters:
  *
  *   M1  rss counts what the entries map: pages of files, of shared memory, anonymous pages, and swap entries;
@@ -14,10 +14,13 @@ import { getMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, N
 import { folioMapping, folioTestAnon, PAGE_WORDS, pageFolio, W_MAPCOUNT } from './mm_types.ts';
 import { PGTY } from './page_flags.ts';
 import {
+  _PAGE_ACCESSED,
+  _PAGE_DIRTY,
   _PAGE_PRESENT,
   _PAGE_PROTNONE,
   _PAGE_PSE,
   _PAGE_SPECIAL,
+  PTE_CONT,
   PTE_MIGRATION,
   PTE_SWAP,
   PTE_TABLE,
@@ -139,6 +142,7 @@ function checkLeaf(m: Machine, found: Found, e: number, level: number, addr: num
     if (vmas.start[sorted[i]] <= addr && addr < vmas.end[sorted[i]]) vma = sorted[i];
   const nr = level === 0 ? 1 : m.pt.pteMask + 1;
   claim(vma !== 0 && addr + nr * m.config.pageSize <= vmas.end[vma], 'T4', `${what} is in no area`);
+  if ((m.pt.entries[e * 2 + 1] & PTE_CONT) !== 0) checkCont(m, e, level, what);
   if ((flags & PTE_SWAP) !== 0) {
     found.rss[MM_SWAPENTS] += nr;
     return false;
@@ -155,6 +159,22 @@ function checkLeaf(m: Machine, found: Found, e: number, level: number, addr: num
   const folio = pageFolio(map, pfn as Pfn);
   found.rss[kindOf(m, folio)] += nr;
   return level === 1 && folioTestAnon(map, folio);
+}
+
+/** T6: the block around an entry with the contiguous hint. */
+function checkCont(m: Machine, e: number, level: number, what: string): void {
+  const { entries, contPtes } = m.pt;
+  const first = e & -contPtes;
+  const pfn = entries[first * 2];
+  claim(level === 0 && contPtes > 1 && pfn % contPtes === 0, 'T6', what);
+  const folio = pageFolio(m.map, pfn as Pfn);
+  const flags = entries[e * 2 + 1];
+  claim((flags & (_PAGE_PRESENT | _PAGE_SPECIAL)) === _PAGE_PRESENT, 'T6', what);
+  for (let i = 0; i < contPtes; i++) {
+    const same = ((entries[(first + i) * 2 + 1] ^ flags) & ~(_PAGE_ACCESSED | _PAGE_DIRTY)) === 0;
+    claim(same && entries[(first + i) * 2] === pfn + i, 'T6', `${what}, page ${i} of the block`);
+    claim(pageFolio(m.map, (pfn + i) as Pfn) === folio, 'T6', `${what}: two folios`);
+  }
 }
 
 function kindOf(m: Machine, folio: FolioId): number {

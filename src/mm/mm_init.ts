@@ -70,7 +70,7 @@ export function machine(config: MachineConfig): Machine {
     khugepaged: khugepagedInit(),
     collapse: collapseInit(geometry.levels[0].bits),
     written: writtenInit(frames),
-    pt: pageTablesInit(geometry),
+    pt: pageTablesInit(geometry, config.thp && config.release.contpte),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),
     nrSpaces: 1,

@@ -3,6 +3,7 @@
  * process's own (anonymous and exclusive) or, shared, already dirty; other pages wait for the fault.
  */
 import { AS_SWAPBACKED } from './address_space.ts';
+import { contpteTryFold } from './contpte.ts';
 import { splitHugePmd } from './huge_memory_anon.ts';
 import type { MmId, Pfn, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
@@ -60,6 +61,7 @@ function modify(m: Machine, vma: VmaId, e: number, write: number, upgrade: boole
   next |= access === 0 ? _PAGE_PROTNONE : _PAGE_PRESENT | write;
   if (upgrade && canChangeWritable(m, vma, next, ptePayload(m, e))) next |= _PAGE_RW;
   if (next !== flags) setPteFlags(m, e, next);
+  if (m.pt.contPtes > 1) contpteTryFold(m, e);
 }
 
 /** Entries that were not present: a writable migration entry becomes a readable one. @kernel mm/mprotect.c change_pte_range (6.18) */

@@ -19,6 +19,7 @@
  */
 import { arm64_16k, arm64_64k, type PageTableGeometry, x86_64 } from '../arch/pgtable.ts';
 import { allocate, extend, grow, i32, type Table, u8 } from '../base/table.ts';
+import { contptePtepGet, contpteSetFlags, contpteTryFold, contpteTryUnfold } from './contpte.ts';
 import { __GFP_ACCOUNT, __GFP_ZERO, GFP_KERNEL } from './gfp.ts';
 import type { MemcgId, MmId, Pfn, PtId } from './ids.ts';
 import type { Machine } from './machine.ts';
@@ -72,6 +73,8 @@ export interface PageTables extends Table<typeof ptLayout> {
   /** Entries of a PTE table less one. */
   readonly pteMask: number;
   readonly pageShift: number;
+  /** Entries of a block that can be folded; 1: none can. */
+  readonly contPtes: number;
   readonly pmdShift: number;
   /** 1 / bytes under a PMD entry. */
   readonly pmdsPerByte: number;
@@ -94,7 +97,7 @@ const GFP_PGTABLE_USER = GFP_KERNEL | __GFP_ZERO | __GFP_ACCOUNT;
 export const geometryOf = (pageSize: number): PageTableGeometry =>
   pageSize === 65536 ? arm64_64k : pageSize === 16384 ? arm64_16k : x86_64;
 
-export function pageTablesInit(g: PageTableGeometry): PageTables {
+export function pageTablesInit(g: PageTableGeometry, contpte: boolean): PageTables {
   const entryShift = g.levels[0].bits;
   const pmdShift = g.levels[1].shift;
   return extend(allocate(ptLayout, ROWS), {
@@ -102,6 +105,7 @@ export function pageTablesInit(g: PageTableGeometry): PageTables {
     entryShift,
     pteMask: (1 << entryShift) - 1,
     pageShift: g.pageShift,
+    contPtes: contpte ? g.contPtes : 1,
     pmdShift,
     pmdsPerByte: 2 ** -pmdShift,
     shifts: Int32Array.from(g.levels, (l) => l.shift - pmdShift),
@@ -113,7 +117,11 @@ export function pageTablesInit(g: PageTableGeometry): PageTables {
 }
 
 export const ptePayload = (m: Machine, e: number): number => m.pt.entries[e * 2];
-export const pteFlags = (m: Machine, e: number): number => m.pt.entries[e * 2 + 1];
+/** Flags; of an entry in a folded block (contpte.ts) without the hint, with what the block knows of use. @kernel arch/arm64/include/asm/pgtable.h ptep_get (6.18) */
+export const pteFlags = (m: Machine, e: number): number => {
+  const flags = m.pt.entries[e * 2 + 1];
+  return (flags & PTE_CONT) === 0 ? flags : contptePtepGet(m, e);
+};
 
 /** Is the PMD entry present and maps memory itself? @kernel include/linux/huge_mm.h pmd_trans_huge (6.18) */
 export const pmdLeaf = (m: Machine, pmd: number): boolean => (m.pt.entries[pmd * 2 + 1] & _PAGE_PSE) !== 0;
@@ -123,14 +131,18 @@ export function setPte(m: Machine, e: number, payload: number, flags: number): v
   const { pt } = m;
   const { entries } = pt;
   const was = entries[e * 2 + 1];
+  if ((was & PTE_CONT) !== 0) contpteTryUnfold(m, e);
   if (was === 0 ? flags !== 0 : flags === 0) pt.count[e >>> pt.entryShift] += was === 0 ? 1 : -1;
   entries[e * 2] = payload;
   entries[e * 2 + 1] = flags;
+  if (pt.contPtes > 1) contpteTryFold(m, e);
 }
 
 /** Replaces the flags of an entry that is not none, by others that are not 0. */
 export function setPteFlags(m: Machine, e: number, flags: number): void {
-  m.pt.entries[e * 2 + 1] = flags;
+  const { entries } = m.pt;
+  if ((entries[e * 2 + 1] & PTE_CONT) === 0) entries[e * 2 + 1] = flags;
+  else contpteSetFlags(m, e, flags);
 }
 
 /** Makes an entry none. @kernel include/linux/pgtable.h pte_clear (6.18) */

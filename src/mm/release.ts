@@ -87,6 +87,8 @@ export interface Laws {
   readonly cowReuse: 'one-reference' | 'one-owner';
   /** MADV_DONTNEED frees page tables that it empties (x86-64). */
   readonly dontneedFreesTables: boolean;
+  /** Blocks of entries that map one large folio carry the contiguous hint (arm64). */
+  readonly contpte: boolean;
 
   /** What the daemon makes: huge pages, or the largest size that is allowed and full enough. */
   readonly khugepagedOrders: 'pmd' | 'all-orders';
@@ -276,6 +278,14 @@ export const history: History = {
       '6.14',
       true,
       '"synchronously scan and reclaim empty user PTE pages" (Zheng, 2024-12-04); so in 6.18.35',
+    ),
+  ],
+  contpte: [
+    literature('5.15', false, '"Transparent Contiguous PTEs for User Mappings" (Roberts, 2024-02-15)'),
+    literature(
+      '6.9',
+      true,
+      '"Transparent Contiguous PTEs for User Mappings" (Roberts, 2024-02-15); so in 6.18.35 arch/arm64/mm/contpte.c',
     ),
   ],
   reclaimWritesFiles: [

@@ -2,6 +2,7 @@
  * From a file to those who map it: taking pages out of all mappings when the file loses them, and making them clean and
  * read-only when they are written back. The areas of a file are a list (iMmap).
  */
+import { contpteTryFold } from './contpte.ts';
 import type { FolioId, MappingId, MmId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { zapPageRange } from './memory.ts';
@@ -84,6 +85,7 @@ function clean(m: Machine, mm: MmId, e: number, addr: number, huge: boolean): nu
   const flags = pteFlags(m, e);
   if ((flags & (_PAGE_RW | _PAGE_DIRTY)) === 0) return 0;
   setPteFlags(m, e, flags & ~(_PAGE_RW | _PAGE_DIRTY));
+  if (m.pt.contPtes > 1) contpteTryFold(m, e);
   if (huge) flushPmdTlbRange(m, mm, addr);
   else ptepClearFlush(m, mm, addr, flags, false);
   return 1;

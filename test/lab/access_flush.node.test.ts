@@ -1,12 +1,21 @@
 /** No translation outlives what it translates: after random events each entry of the TLB is one that the page tables still have. */
 import { expect, test } from 'vitest';
-import { INFO_WRITABLE, keyOfTag, type Tlb, viewOfTag } from '../../src/arch/tlb.ts';
+import { INFO_CLASS, INFO_WRITABLE, keyOfTag, type Tlb, viewOfTag } from '../../src/arch/tlb.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { AccessReplay } from '../../src/lab/access_replay.ts';
 import type { Settings } from '../../src/lab/settings.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import type { MmId } from '../../src/mm/ids.ts';
-import { _PAGE_DIRTY, _PAGE_PRESENT, _PAGE_RW, pmdLeaf, pmdOffset, pteFlags, pteOfPmd } from '../../src/mm/pgtable.ts';
+import {
+  _PAGE_DIRTY,
+  _PAGE_PRESENT,
+  _PAGE_RW,
+  PTE_CONT,
+  pmdLeaf,
+  pmdOffset,
+  pteFlags,
+  pteOfPmd,
+} from '../../src/mm/pgtable.ts';
 import { V } from '../../src/mm/vmstat.ts';
 import { type Accesses, type AccessSource, accesses, FETCH, type SpaceEvent } from '../../src/trace/access.ts';
 import { MADVICE } from '../../src/trace/event.ts';
@@ -32,6 +41,9 @@ function look(r: AccessReplay, t: Tlb, asids: Int32Array): number {
       expect(e, what).toBeGreaterThanOrEqual(0);
       const flags = pteFlags(m, e);
       expect(flags & _PAGE_PRESENT, what).not.toBe(0);
+      const kind = t.classes[(t.info[s] as number) & INFO_CLASS];
+      if (kind !== undefined && kind.group > 1 && !kind.coalesced)
+        expect((m.pt.entries[e * 2 + 1] as number) & PTE_CONT, `${what}: contiguous`).toBe(PTE_CONT);
       if (((t.info[s] as number) & INFO_WRITABLE) !== 0)
         expect(flags & (_PAGE_RW | _PAGE_DIRTY), `${what}: writable`).toBe(_PAGE_RW | _PAGE_DIRTY);
       entries++;

@@ -11,7 +11,7 @@
  * and the invariants of the machine are checked after every step. At the end all memory is free.
  */
 import { describe, expect, test } from 'vitest';
-import { arm64_16k, type PageTableGeometry, x86_64 } from '../../src/arch/pgtable.ts';
+import { arm64_4k, arm64_16k, type PageTableGeometry, x86_64 } from '../../src/arch/pgtable.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import { shrinkHugeZeroFolioScan } from '../../src/mm/huge_memory_anon.ts';
@@ -267,5 +267,8 @@ describe('address spaces against a plain model', () => {
   );
   test.each([1, 2])('arm64 with 16 KiB pages, seed %i', (seed) =>
     run(seed, { '64k': 'always', '2m': 'always' }, arm64_16k),
+  );
+  test.each([1, 2, 3])('arm64 with 4 KiB pages, contiguous hints, seed %i', (seed) =>
+    run(seed, { '64k': 'always', '128k': 'always', top: 'always', '2m': 'madvise' }, arm64_4k),
   );
 });
