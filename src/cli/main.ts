@@ -46,6 +46,11 @@ const commands: readonly Entry[] = [
     summary: 'print the structures of a memory-map layout, and compare them with the running kernel',
     load: () => import('./commands/layout.ts'),
   },
+  {
+    name: 'survey',
+    summary: 'what kernel source trees still do with struct page, and the trend over several',
+    load: () => import('./commands/survey.ts'),
+  },
 ];
 
 /** The names of all commands, for the tests and the README. */
