@@ -13,12 +13,23 @@
  *   M2  it is on the chain of that entry, once, and chains hold no other memo entries.
  */
 import { assert } from '../base/errors.ts';
-import { checkTlb, EMPTY, HASH, INFO_CLASS, keyOfTag, MEMO, type Tlb, tlbDrop, viewOfTag } from './tlb.ts';
+import { AHEAD, scatters } from './scatter.ts';
+import {
+  checkTlb,
+  EMPTY,
+  HASH,
+  INFO_CLASS,
+  keyOfTag,
+  LIST,
+  MEMO,
+  MEMO_BITS,
+  MEMO_SHIFT,
+  type Tlb,
+  tlbDrop,
+  viewOfTag,
+} from './tlb.ts';
 import type { Translator } from './walk.ts';
 
-/** log2 of the memo's entries. */
-const MEMO_BITS = 10;
-export const MEMO_SHIFT: number = 32 - MEMO_BITS;
 export const CODE_SIZE = 64;
 /** Page of an entry that is not in use: no address is near it. */
 export const NO_PAGE: number = -(2 ** 60);
@@ -47,6 +58,13 @@ export interface Pass {
   readonly found: Int32Array;
   /** Some first level had the page: it is worth a memo entry. */
   noted: boolean;
+  /** Misses of both levels in a row, about; 0 for ever where scatter.ts has no use. Rows whose leaves were looked at, and what was seen. */
+  streak: number;
+  readonly scattered: boolean;
+  lookedFrom: number;
+  lookedTo: number;
+  readonly leaves: Int32Array;
+  seen: number;
   /** What was refused: configuration, address of the page, what it wanted. */
   faultConfig: number;
   faultAddress: number;
@@ -73,6 +91,12 @@ export function pass(translators: readonly Translator[]): Pass {
     at: new Float64Array(3),
     found: new Int32Array(n).fill(-1),
     noted: false,
+    streak: 0,
+    scattered: n === 1 && scatters(translators[0]),
+    lookedFrom: 0,
+    lookedTo: 0,
+    leaves: new Int32Array(AHEAD),
+    seen: 0,
     faultConfig: 0,
     faultAddress: 0,
     faultStore: false,
@@ -89,9 +113,12 @@ export function memoRemove(p: Pass, h: number): void {
   const hits = p.hits[h];
   for (let c = 0, i = h * n; c < n; c++, i++) {
     const x = translators[c];
-    const { links, times, info } = x.tlb;
+    const { links, times, info, order } = x.tlb;
     const s = slot[i];
-    if (time > times[s]) times[s] = time;
+    if (time > times[s]) {
+      times[s] = time;
+      order[links[(s << 2) | LIST]] = 0;
+    }
     x.counts.l1Hits[info[s] & INFO_CLASS] += hits;
     const m = (s << 2) | MEMO;
     if (links[m] === h) links[m] = chain[i];

@@ -5,11 +5,13 @@
  * Entries are found by looking at each way of a set, or by hashing where an array is one set of many (*full*). What makes room is
  * the least recently used entry of the set (true LRU):
  *
- *   second level and walk caches   the entries of a set are on a list in order of use; the last one goes
+ *   second level and walk caches   the last in the set's order of use goes. The order is a list; in sets of at most eight ways it is
+ *                                  one word: a digit of four bits a way, the most recent lowest (*ordered*)
  *   first level                    the entry used longest ago goes, by time of use. Most of these times stand elsewhere: pages used
  *                                  of late are known to a memo in front (memo.ts), which alone notes when they are used. An
  *                                  entry has a chain of the memo entries that lead to it, and its time is the latest of all.
  *                                  A full array keeps its entries sorted by time, and sorts again when all those have been used since.
+ *                                  A set of two to eight ways may know the order of the times of its own as one word too (scatter.ts).
  *
  * A *class* is a size of translation that page tables can have (a leaf, a group with the contiguous hint, a group that hardware
  * coalesces). A *view* is one way to look for an entry: an array together with one size. Entries of several sizes share an array as
@@ -19,7 +21,8 @@
  *   L1  no two entries of an array have one tag; a tag's view belongs to that array;
  *   L2  an entry stands in the set of its key, and is found there;
  *   L3  every entry of a full array that is in use is on the chain of its hash, once, and none else is;
- *   L4  every entry of a set of the second level is on the set's list once; entries not in use stand behind those in use;
+ *   L4  every entry of a set of the second level is on the set's list, or in its word, once; entries not in use stand behind those in
+ *       use; a word of the first level that is not 0 has its ways by falling time; every entry of an ordered set has its print;
  *   L5  a view's `live` is the number of entries with its tag.
  */
 import { assert, QuireError } from '../base/errors.ts';
@@ -49,12 +52,22 @@ export const TAG_UNIT = 128;
 /** Tag and time of an entry that is not in use. */
 export const EMPTY = -1;
 export const HASH: number = 0x9e3779b1 | 0;
+/** log2 of the entries of the memo (memo.ts), and the shift of a hash to it. */
+export const MEMO_BITS = 10;
+export const MEMO_SHIFT: number = 32 - MEMO_BITS;
+/** Shift of a hash to a print. */
+export const PRINT_SHIFT = 24;
 /** Beyond every address. */
 export const END: number = 2 ** 52;
 /** An interval of so many entries is looked up one by one; a larger one is found by looking through the array. */
 const ONE_BY_ONE = 64;
 
-/** Words of `viewWords`: is the array full, first entry, ways, sets less one or −1, sets, first hash head, shift of the hash, first list head. */
+/** Ways that one word can order. */
+const ORDER_MAX = 8;
+/** Values of `VIEW_FULL` and `full`: sets with lists, one set that is hashed, sets with a word of order. */
+export const ORDERED = 2;
+
+/** Words of `viewWords`: how the array is searched, first entry, ways, sets less one or −1, sets, first hash head, shift of the hash, first list head. */
 export const VIEW_FULL = 0;
 export const VIEW_BASE = 1;
 export const VIEW_WAYS = 2;
@@ -84,10 +97,16 @@ export interface Tlb {
   readonly links: Int32Array;
   /** First level: when it was used last, the memo apart; −1: empty. */
   readonly times: Float64Array;
+  /** Order of use of the ways of an ordered set, at its list head. First level: by `times`; 0: not known. */
+  readonly order: Int32Array;
+  /** A byte of the hash of each key of an ordered set, in order of ways, eight a list head; and the same by four. */
+  readonly prints: Uint8Array;
+  readonly printWords: Int32Array;
   /** Head of each hash chain, of all full arrays. */
   readonly heads: Int32Array;
 
   // Arrays.
+  /** 1: one set that is hashed; ORDERED. */
   readonly full: Uint8Array;
   readonly base: Int32Array;
   readonly ways: Int32Array;
@@ -214,7 +233,7 @@ function build(
     const sets = full ? 1 : entries / ways;
     const bits = Math.max(2, Math.ceil(Math.log2(entries)) + 1);
     const row = {
-      full: full ? 1 : 0,
+      full: full ? 1 : ways > 1 && ways <= ORDER_MAX ? ORDERED : 0,
       base: slots,
       ways: entries / sets,
       sets,
@@ -231,6 +250,7 @@ function build(
     return [r.full, r.base, r.ways, mask, r.sets, r.hash, r.hashShift, r.lists];
   };
   const l1End = rows[cpu.l1.length - 1].lists;
+  const prints = new Uint8Array(slots * ORDER_MAX);
   const t: Tlb = {
     cpu: cpu.name,
     geometry,
@@ -239,6 +259,9 @@ function build(
     info: new Uint8Array(slots),
     links: new Int32Array(slots * 4),
     times: new Float64Array(slots),
+    order: new Int32Array(slots),
+    prints,
+    printWords: new Int32Array(prints.buffer),
     heads: new Int32Array(heads),
     full: Uint8Array.from(rows, (r) => r.full),
     base: Int32Array.from(rows, (r) => r.base),
@@ -274,6 +297,7 @@ function clear(t: Tlb): void {
   const { links } = t;
   t.tags.fill(EMPTY);
   t.times.fill(EMPTY);
+  t.order.fill(0);
   t.heads.fill(-1);
   for (let a = 0; a < t.base.length; a++) {
     t.sortedAt[a] = t.lists[a];
@@ -281,6 +305,7 @@ function clear(t: Tlb): void {
       if (a < t.l1Arrays) {
         t.sorted[s] = s;
         links[s * 4 + MEMO] = -1;
+        links[s * 4 + LIST] = t.lists[a] + Math.floor((s - t.base[a]) / t.ways[a]);
       }
     }
     if (a < t.l1Arrays) continue;
@@ -290,7 +315,8 @@ function clear(t: Tlb): void {
       for (let w = t.ways[a] - 1; w >= 0; w--) {
         const s = t.base[a] + set * t.ways[a] + w;
         links[s * 4 + LIST] = head;
-        pushFront(links, s);
+        if (t.full[a] === ORDERED) t.order[head] = (t.order[head] << 4) | w;
+        else pushFront(links, s);
       }
     }
   }
@@ -356,6 +382,27 @@ export function toFront(links: Int32Array, s: number): void {
   links[head] = s;
 }
 
+/** Makes a way the first of the order `word`. */
+export function firstWay(word: number, way: number): number {
+  let i = 0;
+  while (((word >>> i) & 15) !== way) i = (i + 4) | 0;
+  return (word & ~((16 << i) - 1)) | ((word & ((1 << i) - 1)) << 4) | way;
+}
+
+/** Notes a use of an entry of the second level or of a walk cache. */
+export function use(t: Tlb, v: number, s: number): void {
+  const { links, viewWords } = t;
+  const q = v << 3;
+  if (viewWords[q] !== ORDERED) {
+    toFront(links, s);
+    return;
+  }
+  const head = links[(s << 2) | LIST];
+  const ways = viewWords[q + VIEW_WAYS];
+  const first = (viewWords[q + VIEW_BASE] + Math.imul((head - viewWords[q + VIEW_LISTS]) | 0, ways)) | 0;
+  t.order[head] = firstWay(t.order[head], (s - first) | 0);
+}
+
 /** Takes an entry off its hash chain. `hash`, `shift`: of its array. */
 export function unchain(t: Tlb, s: number, hash: number, shift: number): void {
   const { links, heads } = t;
@@ -381,13 +428,19 @@ export function tlbDrop(t: Tlb, a: number, s: number): void {
   if (t.full[a] === 1) unchain(t, s, t.hash[a], t.hashShift[a]);
   t.live[viewOfTag(t.tags[s])]--;
   t.tags[s] = EMPTY;
+  const head = links[s * 4 + LIST];
   if (a < t.l1Arrays) {
     t.times[s] = EMPTY;
+    t.order[head] = 0;
     t.sortedAt[a] = t.lists[a];
     return;
   }
+  if (t.full[a] === ORDERED) {
+    const way = (s - t.base[a]) % t.ways[a];
+    t.order[head] = (firstWay(t.order[head], way) >>> 4) | (way << (t.ways[a] * 4 - 4));
+    return;
+  }
   unlink(links, s);
-  const head = links[s * 4 + LIST];
   const last = links[head * 4 + PREV];
   links[last * 4] = s;
   links[s * 4 + PREV] = last;
@@ -444,7 +497,9 @@ export function checkTlb(t: Tlb): void {
       live[viewOfTag(tag)]++;
       assert(tlbFind(t, a, keyOfTag(tag), tag) === s, 'L2, L3: an entry that is not found');
     }
-    if (a >= t.l1Arrays) for (let set = 0; set < t.sets[a]; set++) checkSet(t, a, set);
+    for (let set = 0; set < t.sets[a]; set++)
+      if (t.full[a] === ORDERED) checkOrder(t, a, set);
+      else if (a >= t.l1Arrays) checkSet(t, a, set);
     if (t.full[a] === 1) checkChains(t, a, seen.size);
   }
   for (let v = 0; v < t.views; v++) assert(live[v] === t.live[v], 'L5: live counts differ');
@@ -463,6 +518,25 @@ function checkSet(t: Tlb, a: number, set: number): void {
     assert(++n <= t.ways[a], 'L4: a list without end');
   }
   assert(n === t.ways[a], 'L4: an entry that is not on its list');
+}
+
+function checkOrder(t: Tlb, a: number, set: number): void {
+  const head = t.lists[a] + set;
+  for (let w = 0; w < t.ways[a]; w++) {
+    const tag = t.tags[t.base[a] + set * t.ways[a] + w];
+    const print = Math.imul(keyOfTag(tag), HASH) >>> PRINT_SHIFT;
+    assert(tag < 0 || t.prints[head * ORDER_MAX + w] === print, 'L4: an entry with the print of another');
+  }
+  const word = t.order[head];
+  if (a < t.l1Arrays && word === 0) return;
+  const ways = Array.from({ length: t.ways[a] }, (_, w) => (word >>> (w * 4)) & 15);
+  assert(new Set(ways).size === t.ways[a] && Math.max(...ways) < t.ways[a], 'L4: a way twice in the order');
+  assert(t.ways[a] === ORDER_MAX || word >>> (t.ways[a] * 4) === 0, 'L4: more ways than the set has');
+  const slots = ways.map((w) => t.base[a] + set * t.ways[a] + w);
+  for (let i = 1; i < slots.length; i++) {
+    assert(!(t.tags[slots[i]] >= 0 && t.tags[slots[i - 1]] < 0), 'L4: an entry in use behind one that is not');
+    assert(a >= t.l1Arrays || t.times[slots[i]] <= t.times[slots[i - 1]], 'L4: a later time behind an earlier one');
+  }
 }
 
 function checkChains(t: Tlb, a: number, used: number): void {

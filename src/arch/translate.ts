@@ -15,7 +15,6 @@
 import {
   CODE_SIZE,
   entryDrop,
-  MEMO_SHIFT,
   memoFill,
   memoOf,
   NO_PAGE,
@@ -24,17 +23,22 @@ import {
   victimOfFull,
   victimOfSet,
 } from './memo.ts';
+import { SCATTERED, STREAK_HIT, STREAK_MAX, scatter } from './scatter.ts';
 import {
   CHAIN,
   END,
   HASH,
   INFO_CLASS,
   INFO_WRITABLE,
+  LIST,
+  MEMO_SHIFT,
+  ORDERED,
+  PRINT_SHIFT,
   TAG_UNIT,
   tlbOverlapping,
   tlbSetAsid,
-  toFront,
   unchain,
+  use,
   VIEW_BASE,
   VIEW_HASH,
   VIEW_MASK,
@@ -67,6 +71,7 @@ export function translate(
 ): number {
   const { page, time, hits, kinds, pageBytes, at, code } = p;
   const perByte = 1 / pageBytes;
+  p.lookedFrom = p.lookedTo = 0;
   let i = from;
   if (p.refused && i < to) {
     if (!rest(p, tables, tops, kind[i])) return i;
@@ -94,6 +99,7 @@ export function translate(
     at[1] = now;
     at[2] = a + size[i];
     if (!rest(p, tables, tops, k)) return i;
+    if (p.streak >= SCATTERED) i = scatter(p, tables[0], tops[0], address, size, kind, i + 1, to) - 1;
     now = at[1];
   }
   at[1] = now;
@@ -124,6 +130,7 @@ function rest(p: Pass, tables: readonly WalkedTables[], tops: ArrayLike<number>,
       if (ok) continue;
       translators[c].faults++;
       p.refused = true;
+      p.streak = 0;
       p.faultConfig = c;
       p.faultAddress = at[0];
       p.faultStore = kind === 1 || kind === 2;
@@ -185,20 +192,23 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
   }
   let is: number;
   if (slot >= 0) {
+    if (p.streak > 0) p.streak = Math.max(0, p.streak - STREAK_HIT);
     if (stores && (info[slot] & INFO_WRITABLE) === 0 && !storeThrough(x, pt, top, at, slot)) return false;
     is = info[slot];
     if (v < l1Views) {
       x.counts.l1Hits[is & INFO_CLASS]++;
       t.times[slot] = at[1];
+      t.order[links[(slot << 2) | LIST]] = 0;
       p.found[c] = slot;
       p.noted = true;
       return true;
     }
     x.counts.l2Hits[is & INFO_CLASS]++;
-    toFront(links, slot);
+    use(t, v, slot);
   } else {
     is = miss(x, pt, top, at, stores);
     if (is < 0) return false;
+    if (p.scattered && p.streak < STREAK_MAX) p.streak++;
     v = t.l2Of[is & INFO_CLASS];
     if (v >= 0) info[insertListed(t, v, at)] = is;
   }
@@ -222,11 +232,14 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
     const ways = viewWords[q + VIEW_WAYS];
     const first = (viewWords[q + VIEW_BASE] + Math.imul(set, ways)) | 0;
     slot = victimOfSet(p, c, first, (first + ways) | 0);
+    if (viewWords[q] === ORDERED)
+      t.prints[(links[(slot << 2) | LIST] << 3) | (slot - first)] = Math.imul(key, HASH) >>> PRINT_SHIFT;
   }
   const was = tags[slot];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;
   tags[slot] = key * TAG_UNIT + viewTag[v];
   t.times[slot] = at[1];
+  t.order[links[(slot << 2) | LIST]] = 0;
   info[slot] = is;
   live[v]++;
   p.found[c] = slot;

@@ -13,12 +13,15 @@ import {
   HASH,
   INFO_CLASS,
   INFO_WRITABLE,
+  ORDERED,
   PREV,
+  PRINT_SHIFT,
   TAG_UNIT,
   type Tlb,
   tlb,
   toFront,
   unchain,
+  use,
   VIEW_BASE,
   VIEW_HASH,
   VIEW_LISTS,
@@ -201,7 +204,7 @@ export function miss(x: Translator, pt: WalkedTables, top: number, at: Float64Ar
 }
 
 /** Entries that the walk to the leaf that was found reads, with what it leaves in the walk caches. */
-function walkReferences(x: Translator, at: Float64Array): number {
+export function walkReferences(x: Translator, at: Float64Array): number {
   const t = x.tlb;
   const { walkOf, viewPerByte, viewTag, viewWords, heads, links, tags } = t;
   const page = at[0];
@@ -227,7 +230,7 @@ function walkReferences(x: Translator, at: Float64Array): number {
       if (s === to) s = -1;
     }
     if (s < 0) continue;
-    toFront(links, s);
+    use(t, v, s);
     break;
   }
   for (let n = from - 1; n > x.leafLevel; n--) if (walkOf[n] >= 0) t.info[insertListed(t, walkOf[n], at)] = 0;
@@ -236,13 +239,24 @@ function walkReferences(x: Translator, at: Float64Array): number {
 
 /** Makes room in an array of the second level or a walk cache for at[0] in view `v`, which is not there. Returns the entry: the most recent. */
 export function insertListed(t: Tlb, v: number, at: Float64Array): number {
-  const { viewWords, links, tags, heads, live } = t;
+  const { viewWords, links, tags, heads, live, order } = t;
   const q = v << 3;
   const key = Math.floor(at[0] * t.viewPerByte[v]);
   const mask = viewWords[q + VIEW_MASK];
   const sets = viewWords[q + VIEW_SETS];
   const set = mask >= 0 ? key & mask : (key - Math.floor(key / sets) * sets) | 0;
-  const s = links[(((viewWords[q + VIEW_LISTS] + set) | 0) << 2) | PREV];
+  const head = (viewWords[q + VIEW_LISTS] + set) | 0;
+  const ordered = viewWords[q] === ORDERED;
+  let s: number;
+  if (ordered) {
+    const ways = viewWords[q + VIEW_WAYS];
+    const last = (ways << 2) - 4;
+    const word = order[head];
+    const way = (word >>> last) & 15;
+    order[head] = ((word << 4) | way) & ((16 << last) - 1);
+    s = (viewWords[q + VIEW_BASE] + Math.imul(set, ways) + way) | 0;
+    t.prints[(head << 3) | way] = Math.imul(key, HASH) >>> PRINT_SHIFT;
+  } else s = links[(head << 2) | PREV];
   const was = tags[s];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;
   if (viewWords[q] === 1) {
@@ -253,7 +267,7 @@ export function insertListed(t: Tlb, v: number, at: Float64Array): number {
     links[(s << 2) | CHAIN] = heads[h];
     heads[h] = s;
   }
-  toFront(links, s);
+  if (!ordered) toFront(links, s);
   tags[s] = key * TAG_UNIT + t.viewTag[v];
   live[v]++;
   return s;

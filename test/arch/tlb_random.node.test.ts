@@ -48,6 +48,17 @@ const odds: Cpu[] = [
   ),
 ];
 
+/** Sets in words of order and all sizes of them, for runs of misses. */
+const ordered: Cpu = odd(
+  'ordered',
+  [{ entries: 24, ways: 3, sizes: [4 * K] }],
+  [{ entries: 64, ways: 8, sizes: [4 * K, 2 * M] }],
+  [
+    { levels: ['PMD'], entries: 8, ways: 2 },
+    { levels: ['PUD', 'PGD'], entries: 3, ways: 0 },
+  ],
+);
+
 /** An address space that fills on faults: base pages, some in order; groups; PMD leaves. Two of them with one seed do the same. */
 class World {
   readonly tables: Tables;
@@ -133,11 +144,12 @@ class World {
 
 const ROWS = 4096;
 
-/** Accesses with runs, alternations, near and far pages, and some across a page's end. */
+/** Accesses with runs, alternations, near and far pages, and some across a page's end; on request half of them any page at all. */
 function fill(
   r: Prng,
   g: PageTableGeometry,
   spread: number,
+  scattered: boolean,
   address: Float64Array,
   size: Uint16Array,
   kind: Uint8Array,
@@ -145,9 +157,9 @@ function fill(
   const bytes = 2 ** g.pageShift;
   let page = 0;
   for (let i = 0; i < ROWS; i++) {
-    const how = r.below(16);
+    const how = scattered && (i & 1024) !== 0 ? Math.max(6, r.below(400)) : r.below(16);
     if (how < 6) page = Math.floor(spread * r.float() ** 3);
-    else if (how === 6) page = r.below(spread);
+    else if (how === 6 || how > 25) page = r.below(spread);
     else if (how === 7) page = (page + 1) % spread;
     // Every other stretch of pages lies in another gigabyte.
     const far = (page & 64) !== 0 ? 2 ** 39 : 0;
@@ -175,6 +187,7 @@ function run(
   huge: boolean,
   accesses: number,
   seed: number,
+  scattered: boolean,
 ) {
   const r = new Prng(seed);
   const p = pass(cpus.map((cpu) => translator(cpu, g)));
@@ -186,7 +199,7 @@ function run(
   const tops = worlds.map((w) => w.tables.top);
   const bytes = 2 ** g.pageShift;
   for (let done = 0; done < accesses; done += ROWS) {
-    fill(r, g, spread, address, size, kind);
+    fill(r, g, spread, scattered, address, size, kind);
     for (let row = 0; ; ) {
       row = translate(p, tables, tops, address, size, kind, row, ROWS);
       if (row === ROWS) break;
@@ -222,7 +235,7 @@ function run(
 }
 
 const seed = seedOf(1);
-const cases: [string, readonly Cpu[], PageTableGeometry, number, boolean][] = [
+const cases: [string, readonly Cpu[], PageTableGeometry, number, boolean, boolean?][] = [
   ['odd CPUs', odds, x86_64, 200, false],
   ['odd CPUs, huge pages', odds, x86_64, 40_000, true],
   ['odd CPUs, five levels', odds, x86_64_la57, 2000, false],
@@ -231,11 +244,16 @@ const cases: [string, readonly Cpu[], PageTableGeometry, number, boolean][] = [
   ['Arm CPUs', ['neoverse-n1', 'neoverse-v2', 'apple-m1'].map(cpuNamed), arm64_4k, 6000, false],
   ['Arm CPUs, 16 KiB', ['neoverse-n1', 'apple-m1'].map(cpuNamed), arm64_16k, 8000, false],
   ['Arm CPUs, 64 KiB, huge pages', ['neoverse-v2'].map(cpuNamed), arm64_64k, 400_000, true],
+  ['misses, small CPU', [ordered], x86_64, 3000, false, true],
+  ['misses, small CPU, many tables', [ordered], x86_64, 12_000, false, true],
+  ['misses, huge pages too', [ordered], x86_64, 20_000, true, true],
+  ['misses, Arm tables', [ordered], arm64_4k, 8000, false, true],
+  ['misses, Ice Lake', ['ice-lake-sp'].map(cpuNamed), x86_64, 12_000, false, true],
 ];
 const total = cases.reduce((sum, [, cpus]) => sum + cpus.length, 0);
 
 describe(`counts equal the plain model's (seed ${seed})`, () => {
-  test.each(cases)('%s', (_, cpus, g, spread, huge) =>
-    run(cpus, g, spread, huge, Math.ceil(stepsOf(10e6) / total), seed),
+  test.each(cases)('%s', (_, cpus, g, spread, huge, scattered = false) =>
+    run(cpus, g, spread, huge, Math.ceil(stepsOf(10e6) / total), seed, scattered),
   );
 });
