@@ -138,7 +138,7 @@ function rows(surveys: readonly TreeSurvey[], by: SurveyBy): SurveyRow[] {
       const name = place(path);
       if (name === null) continue;
       const row = found.get(name) ?? surveys.map(noFigures);
-      row[tree] = sumOf([row[tree], of]);
+      row[tree] = sumOf([row[tree]!, of]);
       found.set(name, row);
     }
   });
@@ -157,7 +157,7 @@ function filesystemOperations(s: TreeSurvey, filesystem: string): FilesystemOper
     methods: union(own.map((o) => Object.keys(o.methods))).map((name) => ({
       name,
       type: s.methods[name] ?? 'unknown',
-      functions: union(own.map((o) => (Object.hasOwn(o.methods, name) ? [o.methods[name]] : []))),
+      functions: union(own.map((o) => (Object.hasOwn(o.methods, name) ? [o.methods[name]!] : []))),
     })),
     largeFolios: s.largeFolios[filesystem] ?? {},
   };

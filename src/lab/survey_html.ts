@@ -78,7 +78,7 @@ function trend(report: SurveyReport, versions: readonly string[]): string {
   return [
     '<p>Uses that must go before struct page can shrink: its leaving fields, casts between page and folio, compound_head, and calls of functions that take a page where a folio has taken over.</p>\n',
     legend(),
-    bars(report.trees.map((t, i) => [versions[i], t.total])),
+    bars(report.trees.map((t, i) => [versions[i]!, t.total])),
     scrolling('All figures', htmlTable('All figures', ['', ...versions.map(escapeHtml)], rows)),
   ].join('');
 }
@@ -90,7 +90,7 @@ function places(report: SurveyReport, versions: readonly string[]): string {
   const rows = shown.map((r) => [
     escapeHtml(r.name),
     ...r.trees.map((f) => surveyNumber(f.left)),
-    ...report.figures.map(({ name }) => surveyNumber(r.trees[last][name])),
+    ...report.figures.map(({ name }) => surveyNumber(r.trees[last]![name])),
   ]);
   const headings = [
     report.by,
@@ -101,7 +101,7 @@ function places(report: SurveyReport, versions: readonly string[]): string {
   return [
     legend(),
     bars(most.flatMap((r) => r.trees.map((f, i): readonly [string, typeof f] => [`${r.name}, ${versions[i]}`, f]))),
-    scrolling('Figures', htmlTable(`Linux ${escapeHtml(versions[last])}`, headings, rows)),
+    scrolling('Figures', htmlTable(`Linux ${escapeHtml(versions[last]!)}`, headings, rows)),
     more > 0 ? `<p class="soft">${surveyNumber(more)} more rows with --json.</p>\n` : '',
   ].join('');
 }
@@ -116,8 +116,8 @@ function operations(report: SurveyReport, versions: readonly string[]): string {
   const last = versions.length - 1;
   const rows = report.filesystems.map((fs) => {
     const now = fs.trees[last];
-    const methods = ['page', 'folio', 'neither', 'unknown'].map((type) => escapeHtml(methodsOf(now, type)));
-    return [escapeHtml(fs.name), ...fs.trees.map(operationsCell), largeCell(now), ...methods];
+    const methods = ['page', 'folio', 'neither', 'unknown'].map((type) => escapeHtml(methodsOf(now!, type)));
+    return [escapeHtml(fs.name), ...fs.trees.map(operationsCell), largeCell(now!), ...methods];
   });
   const headings = [
     'file system',
@@ -130,7 +130,7 @@ function operations(report: SurveyReport, versions: readonly string[]): string {
   ];
   const methods = report.methods.map((m) => [
     escapeHtml(m.name),
-    ...m.types.map((type, i) => methodCell(type, m.tables[i])),
+    ...m.types.map((type, i) => methodCell(type, m.tables[i]!)),
   ]);
   return [
     '<p>Methods that are handed a page / a folio / neither, by file system; names are those of the last tree.</p>\n',

@@ -81,7 +81,7 @@ export function tokens(source: string): string[] {
       const first = !inDirective && (at === 0 || source.charCodeAt(at - 1) === NEWLINE);
       if (first && c === 123) out.push(OPEN_FIRST);
       else if (first && c === 125) out.push(CLOSE_FIRST);
-      else out.push(punctuators[c]);
+      else out.push(punctuators[c]!);
       fresh = false;
       at++;
     }

@@ -149,7 +149,7 @@ class Scan {
           this.type(i);
           break;
         default:
-          if (t[i + 1] === '(' && isName(token)) this.call(i);
+          if (t[i + 1] === '(' && isName(token!)) this.call(i);
       }
     }
     return { figures: this.figures, calls: this.calls, operations: this.operations, deferred: this.deferred };
@@ -179,7 +179,7 @@ class Scan {
   private forget(depth: number): void {
     const { depths } = this;
     let n = depths.length;
-    while (n > 0 && depths[n - 1] > depth) n--;
+    while (n > 0 && depths[n - 1]! > depth) n--;
     this.truncate(n);
   }
 
@@ -239,7 +239,7 @@ class Scan {
     this.declaringTag = name;
     this.declaringAt = { depth: this.depth, paren: this.paren };
     const end = this.declarator(i + 2);
-    const open = qualifiers.has(t[i - 1]) ? i - 2 : i - 1;
+    const open = qualifiers.has(t[i - 1]!) ? i - 2 : i - 1;
     if (t[end] === ')' && t[open] === '(') this.cast(kind, open, end);
   }
 
@@ -247,7 +247,7 @@ class Scan {
   private declarator(at: number): number {
     const { t, declaring: kind } = this;
     let stars = 0;
-    while (t[at] === '*' || qualifiers.has(t[at])) {
+    while (t[at] === '*' || qualifiers.has(t[at]!)) {
       if (t[at] === '*') stars++;
       at++;
     }
@@ -297,7 +297,7 @@ class Scan {
   private variable(name: string, stars: number): number {
     const { names } = this;
     for (let n = names.length - 1; n >= 0; n--)
-      if (names[n] === name) return this.stars[n] === stars ? this.kinds[n] : OTHER;
+      if (names[n] === name) return this.stars[n] === stars ? this.kinds[n]! : OTHER;
     return NOTHING;
   }
 
@@ -367,11 +367,11 @@ class Scan {
       return t[open - 2] === '->' || t[open - 2] === '.' ? NOTHING : `${name}()`;
     }
     const first = t[open + 1];
-    if (first === '*' && open + 3 === end) return this.variable(t[open + 2], 2);
+    if (first === '*' && open + 3 === end) return this.variable(t[open + 2]!, 2);
     if (first === '(' && t[open + 2] === 'struct' && t[open + 4] === '*' && t[open + 5] === ')')
       return t[open + 3] === 'page' ? PAGE : t[open + 3] === 'folio' ? FOLIO : OTHER;
-    if (isName(first) && (open + 2 === end || t[open + 2] === '+' || t[open + 2] === '-'))
-      return this.variable(first, 1);
+    if (isName(first!) && (open + 2 === end || t[open + 2] === '+' || t[open + 2] === '-'))
+      return this.variable(first!, 1);
     return NOTHING;
   }
 
@@ -392,16 +392,16 @@ class Scan {
     const name = t[i];
     const before = t[i - 1];
     if ((this.depth === 0 && !this.inMacro) || before === '->' || before === '.') return;
-    if (pageApi.has(name)) {
+    if (pageApi.has(name!)) {
       figures.oldApi++;
-      this.count(name);
-    } else if (ownFigures.has(name)) {
+      this.count(name!);
+    } else if (ownFigures.has(name!)) {
       if (name === 'page_folio') figures.pageFolio++;
       else if (name === 'folio_page') figures.folioPage++;
       else figures.compoundHead++;
-    } else if (folioWord.test(name)) figures.folioApi++;
-    if (largeFolioCalls.has(name)) this.count(name);
-    if (name === 'container_of' || (name.startsWith('list_') && name.includes('entry'))) this.listEntry(i + 1);
+    } else if (folioWord.test(name!)) figures.folioApi++;
+    if (largeFolioCalls.has(name!)) this.count(name!);
+    if (name === 'container_of' || (name!.startsWith('list_') && name!.includes('entry'))) this.listEntry(i + 1);
   }
 
   private count(name: string): void {
@@ -419,7 +419,7 @@ class Scan {
       if (t[i] === '(') depth++;
       else if (t[i] === 'struct' && depth === 1 && t[i + 1] === 'page' && t[i + 2] === ',') ofPage = true;
       else if (t[i] === ')' && --depth === 0) {
-        const leaving = leavingFields.get(t[i - 1]);
+        const leaving = leavingFields.get(t[i - 1]!);
         if (ofPage && t[i - 2] === ',' && leaving) figures[leaving]++;
         return;
       }
@@ -438,11 +438,11 @@ class Scan {
     const methods: (readonly [string, string])[] = [];
     let depth = 0;
     for (const end = Math.min(t.length, ++i + REACH_MAX); i < end; i++) {
-      if (isOpen(t[i])) depth++;
-      else if (isClose(t[i])) {
+      if (isOpen(t[i]!)) depth++;
+      else if (isClose(t[i]!)) {
         if (--depth === 0) break;
-      } else if (t[i] === '.' && t[i + 2] === '=' && isName(t[i + 1]) && isName(t[i + 3] ?? ''))
-        methods.push([own(t[i + 1]), own(t[i + 3])]);
+      } else if (t[i] === '.' && t[i + 2] === '=' && isName(t[i + 1]!) && isName(t[i + 3] ?? ''))
+        methods.push([own(t[i + 1]!), own(t[i + 3]!)]);
     }
     this.operations.push({ name: own(name), methods });
   }

@@ -32,7 +32,7 @@ export function surveyText(report: SurveyReport): string {
       [report.by, 'left', ...report.figures.map((f) => f.heading)],
       shown.map((r) => {
         const f = r.trees[r.trees.length - 1];
-        return [printable(r.name), surveyNumber(f.left), ...report.figures.map(({ name }) => surveyNumber(f[name]))];
+        return [printable(r.name), surveyNumber(f!.left), ...report.figures.map(({ name }) => surveyNumber(f![name]))];
       }),
     ),
   );
@@ -56,7 +56,7 @@ export function surveyText(report: SurveyReport): string {
       ['file system', ...versions, `large folios in ${last}`, `by page in ${last}`],
       report.filesystems.map((fs) => {
         const now = fs.trees[fs.trees.length - 1];
-        return [fs.name, ...fs.trees.map(operationsCell), largeCell(now), methodsOf(now, 'page')];
+        return [fs.name, ...fs.trees.map(operationsCell), largeCell(now!), methodsOf(now!, 'page')];
       }),
       2,
     ),
@@ -65,7 +65,7 @@ export function surveyText(report: SurveyReport): string {
   lines.push(
     ...table(
       ['method', ...versions],
-      report.methods.map((m) => [m.name, ...m.types.map((type, i) => methodCell(type, m.tables[i]))]),
+      report.methods.map((m) => [m.name, ...m.types.map((type, i) => methodCell(type, m.tables[i]!))]),
     ),
   );
 
@@ -126,10 +126,10 @@ export const methodCell = (type: string | null, tables: number): string => (type
 
 /** Aligned columns: the first to the left, numbers to the right, the last `texts` to the left. */
 function table(headings: readonly string[], rows: readonly (readonly string[])[], texts = 0): string[] {
-  const widths = headings.map((h, i) => Math.max(h.length, ...rows.map((r) => r[i].length)));
+  const widths = headings.map((h, i) => Math.max(h.length, ...rows.map((r) => r[i]!.length)));
   return [headings, ...rows].map((cells) =>
     `  ${cells
-      .map((c, i) => (i === 0 || i >= cells.length - texts ? c.padEnd(widths[i]) : c.padStart(widths[i])))
+      .map((c, i) => (i === 0 || i >= cells.length - texts ? c.padEnd(widths[i]!) : c.padStart(widths[i]!)))
       .join('  ')}`.trimEnd(),
   );
 }

@@ -151,7 +151,7 @@ function pageSource(path: string): string | null {
   } catch {
     return null;
   }
-  return bytes.includes('page') || bytes.includes('folio') || bytes.includes('Page') ? bytes.latin1Slice() : '';
+  return bytes.includes('page') || bytes.includes('folio') || bytes.includes('Page') ? bytes.toString('latin1') : '';
 }
 
 function header(tree: string, path: string): string {
@@ -216,7 +216,7 @@ function methodTypes(t: readonly string[]): Record<string, MethodType> {
     (token, n) => token === 'struct' && t[n + 1] === 'address_space_operations' && isOpen(t[n + 2] ?? ''),
   );
   if (i < 0) return methods;
-  for (i += 3; i < t.length && !isClose(t[i]); i++) {
+  for (i += 3; i < t.length && !isClose(t[i]!); i++) {
     if (t[i] !== '(' || t[i + 1] !== '*' || t[i + 3] !== ')') continue;
     let type: MethodType = 'neither';
     const name = t[i + 2];
@@ -225,7 +225,7 @@ function methodTypes(t: readonly string[]): Record<string, MethodType> {
       if (t[i + 1] === 'folio') type = 'folio';
       else if (t[i + 1] === 'page') type = 'page';
     }
-    methods[name] = type;
+    methods[name!] = type;
   }
   return methods;
 }
@@ -234,16 +234,16 @@ function methodTypes(t: readonly string[]): Record<string, MethodType> {
 function pageFlags(t: readonly string[]): PageFlag[] {
   const flags: PageFlag[] = [];
   let conditions = 0;
-  for (let i = enumAt(t, 'pageflags'); i >= 0 && i < t.length && !isClose(t[i]); i++) {
+  for (let i = enumAt(t, 'pageflags'); i >= 0 && i < t.length && !isClose(t[i]!); i++) {
     const name = t[i];
     if (name === '\n#') {
       const word = t[i + 1];
-      if (word.startsWith('if')) conditions++;
+      if (word!.startsWith('if')) conditions++;
       else if (word === 'endif') conditions--;
       while (i < t.length && t[i] !== '\n') i++;
-    } else if (name.startsWith('PG_')) {
+    } else if (name!.startsWith('PG_')) {
       const alias = t[i + 1] === '=' ? t[i + 2] : null;
-      flags.push({ name, alias, conditional: conditions > 0 });
+      flags.push({ name: name!, alias: alias!, conditional: conditions > 0 });
       if (alias !== null) i += 2;
     }
   }
@@ -253,12 +253,12 @@ function pageFlags(t: readonly string[]): PageFlag[] {
 /** Names of page types without their prefix: an enum since 6.11, before that macros with a value. */
 function pageTypes(t: readonly string[]): string[] {
   const types: string[] = [];
-  for (let i = enumAt(t, 'pagetype'); i >= 0 && i < t.length && !isClose(t[i]); i++) {
-    const name = /^(?:PGTY|PG)_(\w+)$/.exec(t[i])?.[1];
+  for (let i = enumAt(t, 'pagetype'); i >= 0 && i < t.length && !isClose(t[i]!); i++) {
+    const name = /^(?:PGTY|PG)_(\w+)$/.exec(t[i]!)?.[1];
     if (name !== undefined && name !== 'mapcount_underflow') types.push(name);
   }
   for (let i = 0; i + 4 < t.length; i++) {
-    const name = t[i] === '\n#' && t[i + 1] === 'define' ? /^PG_(\w+)$/.exec(t[i + 2])?.[1] : undefined;
+    const name = t[i] === '\n#' && t[i + 1] === 'define' ? /^PG_(\w+)$/.exec(t[i + 2]!)?.[1] : undefined;
     if (name !== undefined && t[i + 3] === '0' && t[i + 4] === '\n' && !types.includes(name)) types.push(name);
   }
   return types;
