@@ -5,7 +5,7 @@
  * How long a recording is shows at its end. So the first moments lie one operation apart, and whenever the table is full,
  * every second one goes and the distance doubles: between 150 and 300 are left, evenly spaced, and the last.
  */
-import { LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../mm/swap.ts';
+import { LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../mm/mm_inline.ts';
 import { V } from '../mm/vmstat.ts';
 import type { Replay, Sampler } from './replay.ts';
 

@@ -17,6 +17,7 @@ import { folioUnqueueDeferredSplit } from './deferred_split.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruAddSplitFolio } from './mm_inline.ts';
 import {
   clearCompoundPage,
   folioClear,
@@ -45,7 +46,7 @@ import { folioCancelDirty } from './page_writeback.ts';
 import { folioMapcount, folioMapped } from './rmap.ts';
 import { RMP_USE_SHARED_ZEROPAGE, removeMigrationPtes, tryToMigrate } from './rmap_migrate.ts';
 import { TTU_BATCH_FLUSH, TTU_IGNORE_MLOCK, TTU_SPLIT_HUGE_PMD, tryToUnmap } from './rmap_walk.ts';
-import { folioPut, lruAddSplitFolio } from './swap.ts';
+import { folioPut } from './swap.ts';
 import { swapCacheReplaceFolio } from './swap_state.ts';
 import { folioSwap } from './swap_table.ts';
 import { freeSwapCache } from './swapfile.ts';

@@ -29,10 +29,10 @@ import { QuireError } from '../base/errors.ts';
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { NR_LRU_LISTS } from './mm_inline.ts';
 import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV, W_ZONE } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { atLeast, type Release } from './release.ts';
-import { NR_LRU_LISTS } from './swap.ts';
 import { V } from './vmstat.ts';
 
 const { PG_active, PG_dirty, PG_reclaim, PG_referenced, PG_swapbacked, PG_unevictable } = PG;

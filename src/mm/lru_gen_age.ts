@@ -26,6 +26,7 @@ import {
 } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { vmaHasRecency } from './memory_pte.ts';
+import { NR_LRU_LISTS } from './mm_inline.ts';
 import { folioMemcg, folioNrPages, folioTest, folioTestAnon, PAGE_WORDS, pageFolio, W_MEMCG } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
@@ -42,7 +43,7 @@ import {
   ptePayload,
   setPteFlags,
 } from './pgtable.ts';
-import { folioActivate, NR_LRU_LISTS } from './swap.ts';
+import { folioActivate } from './swap.ts';
 import { VM_ACCESS_FLAGS, VM_DONTEXPAND, VM_IO, VM_LOCKED, VM_MIXEDMAP, VM_PFNMAP, vmaIsAnonymous } from './vma.ts';
 import { V } from './vmstat.ts';
 

@@ -11,9 +11,10 @@ import {
   NR_GEN_LISTS,
 } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
+import { LRU_ACTIVE_FILE, LRU_UNEVICTABLE, NR_LRU_LISTS } from './mm_inline.ts';
 import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV } from './mm_types.ts';
 import { PG } from './page_flags.ts';
-import { bugFolio, LRU_ACTIVE_FILE, LRU_UNEVICTABLE, NR_LRU_LISTS } from './swap.ts';
+import { bugFolio } from './swap.ts';
 import { V } from './vmstat.ts';
 
 const { PG_active, PG_lru, PG_unevictable } = PG;

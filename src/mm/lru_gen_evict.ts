@@ -27,13 +27,14 @@ import {
 } from './lru_gen.ts';
 import { nrGens, resetCtrlPos, tryToIncMaxSeq } from './lru_gen_age.ts';
 import type { Machine } from './machine.ts';
+import { lruvecAddFolio } from './mm_inline.ts';
 import { folioClear, folioNrPages, folioSet, folioTest, folioTestAnon, PAGE_WORDS, W_REFCOUNT } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
 import { highWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { wakeupFlusherThreads } from './page_writeback.ts';
 import { folioMapped } from './rmap.ts';
-import { folioAddLru, folioFree, folioPut, lruAddDrain, lruvecAddFolio } from './swap.ts';
+import { folioAddLru, folioFree, folioPut, lruAddDrain } from './swap.ts';
 import { type ReclaimList, reclaimPush, shrinkFolioList } from './vmscan_anon.ts';
 import type { ScanControl } from './vmscan_lists.ts';
 import { DEF_PRIORITY } from './vmscan_node.ts';

@@ -20,9 +20,9 @@ import {
 import type { FolioId, MemcgId } from './ids.ts';
 import { lruGenInitLruvec } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
+import { lruvecsGrow, NR_LRU_LISTS } from './mm_inline.ts';
 import { folioNrPages, folioSetMemcg, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
 import { memCgroupOom } from './oom_kill.ts';
-import { lruvecsGrow, NR_LRU_LISTS } from './swap.ts';
 import { tryToFreeMemCgroupPages } from './vmscan.ts';
 import { V } from './vmstat.ts';
 

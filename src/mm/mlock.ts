@@ -6,9 +6,10 @@
  */
 import type { FolioId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { lruvecAddFolio, lruvecDelFolio } from './mm_inline.ts';
 import { folioClear, folioFlags, folioNrPages, folioRefAdd, folioSet, PAGE_WORDS, W_MLOCK_COUNT } from './mm_types.ts';
 import { PG } from './page_flags.ts';
-import { BATCH_SIZE, folioPut, lruvecAddFolio, lruvecDelFolio } from './swap.ts';
+import { BATCH_SIZE, folioPut } from './swap.ts';
 import { VM_DONTEXPAND, VM_IO, VM_LOCKED, VM_MIXEDMAP, VM_PFNMAP } from './vma.ts';
 import { V } from './vmstat.ts';
 

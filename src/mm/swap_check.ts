@@ -13,9 +13,10 @@ import { assert } from '../base/errors.ts';
 import { type FolioId, NO_FOLIO } from './ids.ts';
 import { checkLruGen } from './lru_gen_check.ts';
 import type { Machine } from './machine.ts';
+import { folioLruList, NR_LRU_LISTS } from './mm_inline.ts';
 import { folioNrPages, PAGE_WORDS, W_MAPCOUNT, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
 import { PG } from './page_flags.ts';
-import { bugFolio, folioLruList, NR_LRU_LISTS } from './swap.ts';
+import { bugFolio } from './swap.ts';
 import { V } from './vmstat.ts';
 
 const { PG_lru } = PG;

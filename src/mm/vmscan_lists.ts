@@ -19,19 +19,12 @@ import { type FolioId, type MemcgId, NO_FOLIO, type Pfn } from './ids.ts';
 import { orderLook, orderTaken } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
+import { LRU_INACTIVE_FILE, lruvecAddFolio, NR_LRU_LISTS } from './mm_inline.ts';
 import { folioNrPages, folioOrder, PAGE_WORDS, W_MAPPING, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
 import { freeFrozenPages } from './page_alloc.ts';
 import { PG } from './page_flags.ts';
 import { wakeupFlusherThreads } from './page_writeback.ts';
-import {
-  folioAddLru,
-  folioFree,
-  folioPut,
-  LRU_INACTIVE_FILE,
-  lruAddDrain,
-  lruvecAddFolio,
-  NR_LRU_LISTS,
-} from './swap.ts';
+import { folioAddLru, folioFree, folioPut, lruAddDrain } from './swap.ts';
 import { deactivateMapped, reclaimPush, shrinkFolioList as shrinkAnyList } from './vmscan_anon.ts';
 import { shrinkPlainFolios } from './vmscan_file.ts';
 import { V } from './vmstat.ts';

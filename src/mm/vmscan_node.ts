@@ -10,9 +10,9 @@ import { type MemcgId, NO_FOLIO } from './ids.ts';
 import { lruGenShrinkLruvec, lruGenShrinkNode } from './lru_gen_evict.ts';
 import type { Machine } from './machine.ts';
 import { lruvecActivated, lruvecPageState, memCgroupFlushStats } from './memcontrol.ts';
+import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from './mm_inline.ts';
 import { MAX_NR_ZONES, PAGE_ALLOC_COSTLY_ORDER } from './mmzone.ts';
 import { highWmarkPages, minWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
-import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from './swap.ts';
 import {
   DEACTIVATE_ANON,
   DEACTIVATE_FILE,

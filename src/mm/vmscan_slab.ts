@@ -7,7 +7,7 @@ import { deferredSplitScan } from './deferred_split.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.ts';
-import { NR_LRU_LISTS } from './swap.ts';
+import { NR_LRU_LISTS } from './mm_inline.ts';
 import { V } from './vmstat.ts';
 import { countShadowNodes } from './workingset.ts';
 import { zswapShrinkSlab } from './zswap.ts';

@@ -19,9 +19,9 @@ import type { FolioId, MemcgId } from './ids.ts';
 import { lruGenEviction, lruGenRefault } from './lru_gen_workingset.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState } from './memcontrol.ts';
+import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from './mm_inline.ts';
 import { folioNrPages, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
 import { PG } from './page_flags.ts';
-import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from './swap.ts';
 import { V } from './vmstat.ts';
 
 const { PG_active, PG_swapbacked, PG_workingset } = PG;

@@ -11,7 +11,7 @@ import {
   objCgroupCharge,
   objCgroupUncharge,
 } from '../../src/mm/memcontrol.ts';
-import { LRU_INACTIVE_FILE } from '../../src/mm/swap.ts';
+import { LRU_INACTIVE_FILE } from '../../src/mm/mm_inline.ts';
 import { checkLru } from '../../src/mm/swap_check.ts';
 import { V } from '../../src/mm/vmstat.ts';
 import { access, add, cached, world } from './vmscan_world.ts';

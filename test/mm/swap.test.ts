@@ -3,6 +3,13 @@ import { Prng } from '../../src/base/prng.ts';
 import { filemapGetFolio, filemapRemoveFolio } from '../../src/mm/filemap.ts';
 import type { FolioId, Pfn } from '../../src/mm/ids.ts';
 import {
+  LRU_ACTIVE_FILE,
+  LRU_INACTIVE_ANON,
+  LRU_INACTIVE_FILE,
+  LRU_UNEVICTABLE,
+  lruAddSplitFolio,
+} from '../../src/mm/mm_inline.ts';
+import {
   clearCompoundPage,
   folioClear,
   folioFlags,
@@ -21,12 +28,7 @@ import {
   folioMarkAccessed,
   folioPut,
   folioRotateReclaimable,
-  LRU_ACTIVE_FILE,
-  LRU_INACTIVE_ANON,
-  LRU_INACTIVE_FILE,
-  LRU_UNEVICTABLE,
   lruAddDrain,
-  lruAddSplitFolio,
 } from '../../src/mm/swap.ts';
 import { checkLru } from '../../src/mm/swap_check.ts';
 import { V } from '../../src/mm/vmstat.ts';

@@ -5,20 +5,14 @@ import type { FolioId, MemcgId, SwapEntry } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { EXACT_RULES, memcgCreate, memcgsInit } from '../../src/mm/memcontrol.ts';
+import { LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../../src/mm/mm_inline.ts';
 import { mmAlloc } from '../../src/mm/mm_struct.ts';
 import { folioOrder, folioTest } from '../../src/mm/mm_types.ts';
 import { dupMm, mmput } from '../../src/mm/mmap.ts';
 import { PG, PG_swapcache } from '../../src/mm/page_flags.ts';
 import { endSwapWrite } from '../../src/mm/page_io.ts';
 import { _PAGE_RW, PTE_SWAP, PTE_SWP_EXCLUSIVE, pteFlags, pteOffset, ptePayload } from '../../src/mm/pgtable.ts';
-import {
-  batchesInit,
-  LRU_ACTIVE_ANON,
-  LRU_INACTIVE_ANON,
-  LRU_INACTIVE_FILE,
-  lruAddDrain,
-  NR_LRU_LISTS,
-} from '../../src/mm/swap.ts';
+import { batchesInit, lruAddDrain } from '../../src/mm/swap.ts';
 import { type SwapKind, swapCount } from '../../src/mm/swap_table.ts';
 import { swapon } from '../../src/mm/swapfile.ts';
 import { MTHP, mthpStat } from '../../src/mm/thp.ts';

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { filemapRemoveFolio } from '../../src/mm/filemap.ts';
 import type { FolioId, MemcgId } from '../../src/mm/ids.ts';
+import { LRU_ACTIVE_FILE, NR_LRU_LISTS } from '../../src/mm/mm_inline.ts';
 import { folioClear, folioRefAdd, folioSet } from '../../src/mm/mm_types.ts';
 import { PG } from '../../src/mm/page_flags.ts';
-import { folioPut, LRU_ACTIVE_FILE, NR_LRU_LISTS } from '../../src/mm/swap.ts';
+import { folioPut } from '../../src/mm/swap.ts';
 import { checkLru } from '../../src/mm/swap_check.ts';
 import { V } from '../../src/mm/vmstat.ts';
 import {
