@@ -15,7 +15,6 @@
 import { assert } from '../base/errors.ts';
 import { AHEAD, scatters } from './scatter.ts';
 import {
-  checkTlb,
   EMPTY,
   HASH,
   INFO_CLASS,
@@ -28,6 +27,7 @@ import {
   tlbDrop,
   viewOfTag,
 } from './tlb.ts';
+import { checkTlb } from './tlb_check.ts';
 import type { Translator } from './walk.ts';
 
 export const CODE_SIZE = 64;

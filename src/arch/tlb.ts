@@ -17,7 +17,7 @@
  * coalesces). A *view* is one way to look for an entry: an array together with one size. Entries of several sizes share an array as
  * in hardware: an entry's tag names its view, and each view that has entries is looked up.
  *
- * Invariants (checkTlb; those of the memo are in memo.ts):
+ * Invariants (tlb_check.ts; those of the memo are in memo.ts):
  *   L1  no two entries of an array have one tag; a tag's view belongs to that array;
  *   L2  an entry stands in the set of its key, and is found there;
  *   L3  every entry of a full array that is in use is on the chain of its hash, once, and none else is;
@@ -63,7 +63,7 @@ export const END: number = 2 ** 52;
 const ONE_BY_ONE = 64;
 
 /** Ways that one word can order. */
-const ORDER_MAX = 8;
+export const ORDER_MAX = 8;
 /** Values of `VIEW_FULL` and `full`: sets with lists, one set that is hashed, sets with a word of order. */
 export const ORDERED = 2;
 
@@ -481,68 +481,4 @@ export function tlbReach(t: Tlb): number {
   let bytes = 0;
   for (let v = 0; v < t.l2Views; v++) bytes += t.live[v] / t.viewPerByte[v];
   return bytes;
-}
-
-/** Walks the invariants L1–L5. */
-export function checkTlb(t: Tlb): void {
-  const live = new Int32Array(t.views);
-  for (let a = 0; a < t.base.length; a++) {
-    const seen = new Set<number>();
-    for (let s = t.base[a]; s < t.lists[a]; s++) {
-      const tag = t.tags[s];
-      if (tag < 0) continue;
-      assert(!seen.has(tag), 'L1: a tag twice in an array');
-      seen.add(tag);
-      assert(t.viewArray[viewOfTag(tag)] === a, 'L1: a tag of another array');
-      live[viewOfTag(tag)]++;
-      assert(tlbFind(t, a, keyOfTag(tag), tag) === s, 'L2, L3: an entry that is not found');
-    }
-    for (let set = 0; set < t.sets[a]; set++)
-      if (t.full[a] === ORDERED) checkOrder(t, a, set);
-      else if (a >= t.l1Arrays) checkSet(t, a, set);
-    if (t.full[a] === 1) checkChains(t, a, seen.size);
-  }
-  for (let v = 0; v < t.views; v++) assert(live[v] === t.live[v], 'L5: live counts differ');
-}
-
-function checkSet(t: Tlb, a: number, set: number): void {
-  const { links } = t;
-  const head = t.lists[a] + set;
-  const from = t.base[a] + set * t.ways[a];
-  let n = 0;
-  let empty = false;
-  for (let s = links[head * 4]; s !== head; s = links[s * 4]) {
-    assert(s >= from && s < from + t.ways[a] && links[links[s * 4] * 4 + PREV] === s, 'L4: a broken list');
-    assert(!(empty && t.tags[s] >= 0), 'L4: an entry in use behind one that is not');
-    empty = t.tags[s] < 0;
-    assert(++n <= t.ways[a], 'L4: a list without end');
-  }
-  assert(n === t.ways[a], 'L4: an entry that is not on its list');
-}
-
-function checkOrder(t: Tlb, a: number, set: number): void {
-  const head = t.lists[a] + set;
-  for (let w = 0; w < t.ways[a]; w++) {
-    const tag = t.tags[t.base[a] + set * t.ways[a] + w];
-    const print = Math.imul(keyOfTag(tag), HASH) >>> PRINT_SHIFT;
-    assert(tag < 0 || t.prints[head * ORDER_MAX + w] === print, 'L4: an entry with the print of another');
-  }
-  const word = t.order[head];
-  if (a < t.l1Arrays && word === 0) return;
-  const ways = Array.from({ length: t.ways[a] }, (_, w) => (word >>> (w * 4)) & 15);
-  assert(new Set(ways).size === t.ways[a] && Math.max(...ways) < t.ways[a], 'L4: a way twice in the order');
-  assert(t.ways[a] === ORDER_MAX || word >>> (t.ways[a] * 4) === 0, 'L4: more ways than the set has');
-  const slots = ways.map((w) => t.base[a] + set * t.ways[a] + w);
-  for (let i = 1; i < slots.length; i++) {
-    assert(!(t.tags[slots[i]] >= 0 && t.tags[slots[i - 1]] < 0), 'L4: an entry in use behind one that is not');
-    assert(a >= t.l1Arrays || t.times[slots[i]] <= t.times[slots[i - 1]], 'L4: a later time behind an earlier one');
-  }
-}
-
-function checkChains(t: Tlb, a: number, used: number): void {
-  let chained = 0;
-  for (let h = 0; h < 2 ** (32 - t.hashShift[a]); h++)
-    for (let s = t.heads[t.hash[a] + h]; s >= 0; s = t.links[s * 4 + CHAIN])
-      assert(s >= t.base[a] && s < t.lists[a] && t.tags[s] >= 0 && ++chained <= used, 'L3: a broken chain');
-  assert(chained === used, 'L3: entries in use and chained ones differ');
 }
