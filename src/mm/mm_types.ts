@@ -169,6 +169,9 @@ export function pageFolio(map: MemoryMap, pfn: Pfn): FolioId {
   return (map[w + W_REFCOUNT] !== 0 ? pfn : blockFolio(map, pfn)) as FolioId;
 }
 
+/** First page of a folio. @kernel include/linux/mm.h folio_pfn (6.18) */
+export const folioPfn = (_map: MemoryMap, f: FolioId): Pfn => f as number as Pfn;
+
 /** The head of a page's block if the page is one of its unwritten tails; else the page. */
 function blockFolio(map: MemoryMap, pfn: number): number {
   const first = pfn & -(1 << (map[W_PAGEBLOCK_ORDER] as number));
