@@ -15,6 +15,8 @@ interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>;
   readonly optionalDependencies: Readonly<Record<string, string>>;
   readonly devDependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional?: boolean }>>;
 }
 const manifest = JSON.parse(text('package.json')) as Manifest;
 const lock = JSON.parse(text('package-lock.json')) as {
@@ -57,10 +59,18 @@ describe('package', () => {
     expect(Object.keys(manifest.optionalDependencies)).toEqual(['koffi']);
   });
 
+  test('hosts of adapters are optional, and tested in the version that the range begins with', () => {
+    for (const [name, range] of Object.entries(manifest.peerDependencies)) {
+      expect(manifest.peerDependenciesMeta[name], name).toEqual({ optional: true });
+      expect(range.replace(/^(\^|>=)/, ''), name).toBe(manifest.devDependencies[name]);
+    }
+    expect(Object.keys(manifest.peerDependenciesMeta)).toEqual(Object.keys(manifest.peerDependencies));
+  });
+
   test('versions are exact, and the lockfile names no registry', () => {
     const { dependencies, optionalDependencies, devDependencies } = manifest;
     for (const [name, version] of Object.entries({ ...dependencies, ...optionalDependencies, ...devDependencies }))
-      expect(version, name).toMatch(/^(npm:@?[\w/-]+@)?\d+\.\d+\.\d+$/);
+      expect(version, name).toMatch(/^(npm:@?[\w/-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/);
     expect(Object.entries(lock.packages).filter(([, p]) => p.resolved !== undefined)).toEqual([]);
   });
 
