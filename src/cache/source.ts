@@ -1,0 +1,46 @@
+/**
+ * Where the bytes come from and where written ones go. A source knows one thing of fixed identity (a file, an object, a
+ * buffer) and nothing of caching: no buffer of its own, no retry, no joining of requests. Those are the cache's. What it
+ * owes instead is truth: a read either fills what it says it filled with bytes of the thing that was opened, or rejects
+ * with a CacheError; an error with `retryable` set may be tried again.
+ */
+
+/** What a request to the source costs; the cache sizes readahead, gaps worth reading over and parallel requests by it. */
+export interface SourceHints {
+  /** From sending a request to its first byte. */
+  readonly latencyMs?: number;
+  /** All requests together. */
+  readonly bytesPerSecond?: number;
+  /** Requests worth having under way at once. */
+  readonly parallel?: number;
+  /** Bytes of the largest request that the source takes. */
+  readonly maxRequest?: number;
+}
+
+/**
+ * Offsets and lengths are bytes. The cache never has two requests under way that touch the same bytes when one of them
+ * writes; any others may overlap in time. A buffer belongs to the source until the promise settles and not afterwards:
+ * a source whose request was aborted settles only when it no longer writes into it.
+ */
+export interface Source {
+  /** A path or URL, for messages. */
+  readonly name: string;
+  readonly hints?: SourceHints;
+  /** Called once, by `cache.open`, before anything else. */
+  open(signal?: AbortSignal): Promise<{ size: number }>;
+  /** Fills `into` from byte `at`; resolves to the bytes filled: fewer than asked only at the source's end. */
+  read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number>;
+  /** As `read`, at once; where it exists, a miss needs no promise. */
+  readSync?(into: Uint8Array, at: number): number;
+  /** Writes all of `from` at byte `at`, growing the thing when that is past its end. Absent: read only. */
+  write?(from: Uint8Array, at: number, signal?: AbortSignal): Promise<void>;
+  writeSync?(from: Uint8Array, at: number): void;
+  /** Cuts at `size` bytes, or grows to it with zeroes. */
+  truncate?(size: number, signal?: AbortSignal): Promise<void>;
+  truncateSync?(size: number): void;
+  /** Everything written before is durable when it resolves. */
+  sync?(signal?: AbortSignal): Promise<void>;
+  syncSync?(): void;
+  /** Nothing is called after it. */
+  close?(): Promise<void>;
+}
