@@ -18,6 +18,8 @@ export interface SourceHints {
 }
 
 /**
+ * Which of the optional methods a source has is looked up once, when `open` has resolved: it may know only then.
+ *
  * Offsets and lengths are bytes. The cache never has two requests under way that touch the same bytes when one of them
  * writes; any others may overlap in time. A buffer belongs to the source until the promise settles and not afterwards:
  * a source whose request was aborted settles only when it no longer writes into it.
@@ -28,6 +30,8 @@ export interface Source {
   readonly hints?: SourceHints;
   /** Called once, by `cache.open`, before anything else. */
   open(signal?: AbortSignal): Promise<{ size: number }>;
+  /** As `open`, at once: for a source that never needs to wait. One of the two is called. */
+  openSync?(): { size: number };
   /** Fills `into` from byte `at`; resolves to the bytes filled: fewer than asked only at the source's end. */
   read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number>;
   /** As `read`, at once; where it exists, a miss needs no promise. */

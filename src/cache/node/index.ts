@@ -1,0 +1,2 @@
+/** What the cache offers on Node alone. */
+export { type FileOptions, fileSource } from './file.ts';
