@@ -90,6 +90,11 @@ export const xarray = (rows = 64): Xarray => ({
   freed: 0,
 });
 
+/** Makes room for that many nodes in advance. */
+export function xaReserve(xa: Xarray, rows: number): void {
+  grow(nodeLayout, xa.nodes, rows);
+}
+
 export function newNode(xa: Xarray, tree: number, parent: number, offset: number, shift: number): number {
   let n = xa.free;
   if (n >= 0) xa.free = xa.nodes.parent[n] as number;

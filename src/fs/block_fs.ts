@@ -14,7 +14,7 @@ import {
 } from '../mm/filemap.ts';
 import { filemapFault } from '../mm/filemap_fault.ts';
 import { filemapMapPages } from '../mm/filemap_map_pages.ts';
-import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import {
   folioAttachPrivate,
@@ -290,7 +290,8 @@ export abstract class BlockFs implements AddressSpaceOperations {
       const pending = (this.states.rows.readPending[row] as number) - (b - a);
       this.states.rows.readPending[row] = Math.max(pending, 0);
       if (pending > 0) continue;
-      if (this.states.rows.edge[row] === 1) {
+      if (this.states.rows.edge[row] !== 0) {
+        if (this.states.rows.edge[row] === 2) folioUnlock(m, folio);
         this.states.rows.edge[row] = 0;
         if (this.states.allUptodate(row)) folioSet(map, folio, PG_uptodate);
         continue;
@@ -311,15 +312,24 @@ export abstract class BlockFs implements AddressSpaceOperations {
 
   // Writing: the state of what was copied into a folio.
 
-  /** Reads blocks of a locked folio before a write to part of them: false when the read has not ended yet. */
+  /**
+   * Reads blocks of a locked folio before a write to part of them. False when the read has not ended yet: the lock is the
+   * read's from then on, and its end unlocks. False and Machine.wait zero: it has failed, and the folio is unlocked.
+   */
   protected readForWrite(m: Machine, mapping: MappingId, folio: FolioId, offset: number, length: number): boolean {
     const { map } = m;
     const row = this.stateOf(m, folio);
     if (row === 0) {
       m.io.read(mapping, offset, length, false);
-      // The end of a read unlocks, and this one was for the writer.
-      folioSet(map, folio, PG_locked);
-      if (folioTest(map, folio, PG_uptodate)) return true;
+      if (folioTest(map, folio, PG_locked)) {
+        m.wait = folio;
+        return false;
+      }
+      if (folioTest(map, folio, PG_uptodate)) {
+        // The end of a read unlocks, and this one was for the writer.
+        folioSet(map, folio, PG_locked);
+        return true;
+      }
     } else {
       this.states.rows.readPending[row] = length;
       this.states.rows.edge[row] = 1;
@@ -327,8 +337,14 @@ export abstract class BlockFs implements AddressSpaceOperations {
       const block = this.blockSize(m, mapping);
       const base = (folioIndex(map, folio) * m.config.pageSize) / block;
       if (this.states.isUptodate(row, offset / block - base, length / block)) return true;
+      if (this.states.rows.edge[row] !== 0) {
+        this.states.rows.edge[row] = 2;
+        m.wait = folio;
+        return false;
+      }
+      folioUnlock(m, folio);
     }
-    m.wait = folio;
+    m.wait = NO_FOLIO;
     return false;
   }
 

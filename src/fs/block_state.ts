@@ -12,7 +12,7 @@ const rowLayout = {
   readPending: i32('bytes of reads in flight'),
   writePending: i32('bytes of write-back in flight'),
   edge: i32(
-    "1: the read in flight is for a write to part of the folio; the rest stays as it is, and the lock is the writer's",
+    'the read in flight is for a write to part of the folio, and the rest stays as it is; 1: the writer is there and has the lock, 2: the end of the read unlocks',
   ),
 } as const;
 

@@ -98,10 +98,7 @@ export abstract class BufferHeadFs extends BlockFs {
       const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), this.fgp, hint);
       if (folio <= 0) break;
       const to = Math.min(pos + bytes, folioNextIndex(map, folio) * page);
-      if (!this.blockWriteBegin(m, mapping, folio, pos, to)) {
-        folioUnlock(m, folio);
-        break;
-      }
+      if (!this.blockWriteBegin(m, mapping, folio, pos, to)) break;
       const from = folioIndex(map, folio) * page;
       this.writeEnd(m, mapping, folio, pos - from, to - from);
       this.reserve(m, mapping, pos, to);
@@ -201,10 +198,11 @@ export abstract class BufferHeadFs extends BlockFs {
     if (this.holeEdges === 'looked-up') folioMarkAccessed(m, folio);
     const hole = !mapped && this.holeEdges === 'looked-up';
     if (hole) this.attachState(m, mapping, folio);
-    if (hole || !this.blockWriteBegin(m, mapping, folio, from, to)) {
+    if (hole) {
       folioUnlock(m, folio);
-      return hole;
+      return true;
     }
+    if (!this.blockWriteBegin(m, mapping, folio, from, to)) return false;
     this.zeroed(m, mapping, from, to);
     const start = folioIndex(m.map, folio) * page;
     this.writeEnd(m, mapping, folio, from - start, to - start);

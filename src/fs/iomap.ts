@@ -86,10 +86,7 @@ export abstract class IomapFs extends BlockFs {
       const folio = filemapGetOrCreate(m, mapping, Math.floor(pos / page), FGP_STABLE, hint);
       if (folio <= 0) break;
       const to = Math.min(pos + bytes, folioNextIndex(map, folio) * page);
-      if (!this.folioWriteBegin(m, mapping, folio, pos, to)) {
-        folioUnlock(m, folio);
-        break;
-      }
+      if (!this.folioWriteBegin(m, mapping, folio, pos, to)) break;
       const from = folioIndex(map, folio) * page;
       this.writeEnd(m, mapping, folio, pos - from, to - from);
       if (to > (spaces.size[mapping] as number)) spaces.size[mapping] = to;
@@ -101,7 +98,7 @@ export abstract class IomapFs extends BlockFs {
   }
 
   /**
-   * Makes the blocks at the edges of a write whole: false when a read was started that has not ended.
+   * Makes the blocks at the edges of a write whole: false when a read was started that has not ended, and has the lock now.
    * @kernel fs/iomap/buffered-io.c __iomap_write_begin (6.18)
    */
   private folioWriteBegin(m: Machine, mapping: MappingId, folio: FolioId, pos: number, end: number): boolean {
@@ -149,10 +146,7 @@ export abstract class IomapFs extends BlockFs {
       }
       const start = folioIndex(map, folio) * page;
       const end = Math.min(to, folioNextIndex(map, folio) * page);
-      if (!this.folioWriteBegin(m, mapping, folio, pos, end)) {
-        folioUnlock(m, folio);
-        return false;
-      }
+      if (!this.folioWriteBegin(m, mapping, folio, pos, end)) return false;
       folioMarkAccessed(m, folio);
       this.writeEnd(m, mapping, folio, pos - start, end - start);
       folioUnlock(m, folio);

@@ -360,6 +360,8 @@ function readOnePage(m: Machine, iocb: Kiocb, mapping: MappingId): boolean {
   if ((flags & (PG_uptodate | PG_readahead)) !== PG_uptodate) return false;
   if (!sameAsLast(m, folioOrder(map, e as FolioId), index, files.prevPos[file] as number))
     folioMarkAccessed(m, e as FolioId);
+  if (m.bytes !== null)
+    m.bytes.copyToReader(e as FolioId, pos - folioIndex(map, e as FolioId) * m.config.pageSize, count);
   iocb.pos = end;
   iocb.count = 0;
   iocb.done += count;
@@ -412,6 +414,7 @@ export function filemapRead(m: Machine, iocb: Kiocb): number {
       const order = folioOrder(map, folio);
       if (i > 0 || !sameAsLast(m, order, (iocb.pos * m.pagesPerByte) | 0, lastPos)) folioMarkAccessed(m, folio);
       const stop = Math.min(end, (folioIndex(map, folio) + (1 << order)) * page);
+      if (m.bytes !== null) m.bytes.copyToReader(folio, iocb.pos - folioIndex(map, folio) * page, stop - iocb.pos);
       iocb.count -= stop - iocb.pos;
       iocb.done += stop - iocb.pos;
       iocb.pos = stop;

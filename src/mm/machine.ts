@@ -13,7 +13,7 @@ import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Khugepaged } from './khugepaged.ts';
 import type { Collapse } from './khugepaged_collapse.ts';
 import type { LruGen } from './lru_gen.ts';
-import type { Memcgs } from './memcontrol.ts';
+import type { MemcgRules, Memcgs } from './memcontrol.ts';
 import type { MlockBatch } from './mlock.ts';
 import type { Lruvecs } from './mm_inline.ts';
 import type { Mms } from './mm_struct.ts';
@@ -43,6 +43,8 @@ export interface MachineConfig {
   readonly dirtyBackgroundRatio: number;
   /** Reclaim by generations (CONFIG_LRU_GEN) in place of active and inactive lists. */
   readonly lru?: 'classic' | 'mglru';
+  /** How closely memory groups are kept; absent: as the kernel does it. */
+  readonly memcgRules?: MemcgRules;
   /** CONFIG_NO_PAGE_MAPCOUNT: no map counts by page. */
   readonly noPageMapcount?: boolean;
   /** Shape of the page tables; absent: x86-64 with 4 KiB pages, arm64 with larger ones. */
@@ -74,6 +76,14 @@ export interface Io {
   compress?(folio: FolioId, page: number): number;
 }
 
+/** Who keeps real bytes for the frames: told where the kernel copies them. */
+export interface FolioBytes {
+  /** Bytes [offset, offset + length) of the folio go to the read in progress. @kernel lib/iov_iter.c copy_folio_to_iter (6.18) */
+  copyToReader(folio: FolioId, offset: number, length: number): void;
+  /** What the folio holds moves to another one of its size. @kernel mm/util.c folio_copy (6.18) */
+  copyFolio(to: FolioId, from: FolioId): void;
+}
+
 /** Who listens to what the page cache does, or to some of it; null costs one comparison an event. Names are those of the tracepoints. */
 export interface Tracer {
   addToPageCache(mapping: MappingId, index: number, order: number, folio: FolioId): void;
@@ -96,6 +106,8 @@ export interface Machine {
   readonly maxPagecacheOrder: number;
   io: Io;
   tracer: Partial<Tracer> | null;
+  /** Null: frames have no contents. */
+  bytes: FolioBytes | null;
   /** Who is told of TLB flushes (mmu_gather.ts); null: nobody. */
   tlb: TlbFlushes | null;
 

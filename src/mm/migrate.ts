@@ -155,7 +155,10 @@ function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): boolean {
   }
   const flags = folioFlags(map, src);
   if (anon) migrateAnonMapping(m, src, dst);
-  else pageCacheReplaceFolio(m, src, dst);
+  else {
+    pageCacheReplaceFolio(m, src, dst);
+    if (m.bytes !== null) m.bytes.copyFolio(dst, src);
+  }
   if (!anon && (flags & PG.PG_private) !== 0) {
     map[dst * PAGE_WORDS + W_PRIVATE] = map[src * PAGE_WORDS + W_PRIVATE];
     map[src * PAGE_WORDS + W_PRIVATE] = 0;
