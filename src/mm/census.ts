@@ -9,20 +9,13 @@
  */
 import { assert } from '../base/errors.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
-import type { FolioId } from './ids.ts';
+import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import {
-  folioFlags,
-  folioMapping,
-  folioOrder,
-  folioRefCount,
-  folioTestAnon,
-  PAGE_WORDS,
-  W_MAPCOUNT,
-} from './mm_types.ts';
+import { folioFlags, folioMapping, folioTestAnon, pageFolio } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
-import { buddyOrder, pageBuddy } from './page_alloc_buddy.ts';
+import { buddyOrder } from './page_alloc_buddy.ts';
 import { PG, PGTY } from './page_flags.ts';
+import { pageCount, pageFlag, pageNetpool, pageOrder, pageOwner, pageType } from './page_type.ts';
 
 /** Each owner, and what it means. The order is that of the rows. */
 export const ownerDocs = {
@@ -38,9 +31,14 @@ export const ownerDocs = {
   zsmalloc: 'pages of compressed memory',
   netpool: 'pages of network receive pools',
   hwpoison: 'pages with bad memory',
-  kernel: 'other kernel memory: stacks, vmalloc, large kmalloc, drivers',
+  kernel: 'other kernel memory: stacks, drivers; where nobody can tell also vmalloc and large kmalloc',
   reserved: 'kernel image, memory map, firmware',
   offline: 'lent to a balloon or not online',
+  large_kmalloc: 'kmalloc of more than two pages',
+  vmalloc: 'memory mapped page by page for the kernel',
+  guard: 'guard pages beside debugged allocations',
+  unaccepted: 'a guest’s memory that it has not accepted yet',
+  device: 'memory of a device (ZONE_DEVICE)',
 } as const;
 export type Owner = keyof typeof ownerDocs;
 export const OWNERS = Object.keys(ownerDocs) as readonly Owner[];
@@ -81,8 +79,18 @@ export function ownerPages(census: Census, owner: Owner): number {
 export const listedPages = (census: Census): number =>
   OWNERS.reduce((sum, owner) => sum + ownerPages(census, owner), 0);
 
-const TABLE_WORD = PGTY.PGTY_table << 24;
-const ZSMALLOC_WORD = PGTY.PGTY_zsmalloc << 24;
+/** The owners that a type alone tells. */
+const typeRows: Readonly<Record<number, number>> = {
+  [PGTY.PGTY_buddy]: OWNER_ROW.free,
+  [PGTY.PGTY_offline]: OWNER_ROW.offline,
+  [PGTY.PGTY_table]: OWNER_ROW.table,
+  [PGTY.PGTY_guard]: OWNER_ROW.guard,
+  [PGTY.PGTY_hugetlb]: OWNER_ROW.hugetlb,
+  [PGTY.PGTY_slab]: OWNER_ROW.slab,
+  [PGTY.PGTY_zsmalloc]: OWNER_ROW.zsmalloc,
+  [PGTY.PGTY_unaccepted]: OWNER_ROW.unaccepted,
+  [PGTY.PGTY_large_kmalloc]: OWNER_ROW.large_kmalloc,
+};
 
 /** The census of a machine, from its memory map. Frame 0 is reserved. */
 export function machineCensus(m: Machine): Census {
@@ -100,9 +108,8 @@ export function machineCensus(m: Machine): Census {
         pfn = t.cursorEnd[zone];
         continue;
       }
-      const row = pageOwner(m, pfn);
-      const order =
-        row === OWNER_ROW.free ? buddyOrder(m, pfn) : row === OWNER_ROW.pcp ? 0 : folioOrder(m.map, pfn as FolioId);
+      const row = ownerRow(m, pfn as Pfn);
+      const order = pieceOrder(m, pfn as Pfn, row);
       pieces[row + order]++;
       pfn += 2 ** order;
     }
@@ -113,17 +120,24 @@ export function machineCensus(m: Machine): Census {
 }
 
 /** The row of the owner of the piece that starts at a frame. */
-function pageOwner(m: Machine, pfn: number): number {
+function ownerRow(m: Machine, pfn: Pfn): number {
   const { map } = m;
-  const f = pfn as FolioId;
-  if (pageBuddy(m, pfn)) return OWNER_ROW.free;
-  const type = map[pfn * PAGE_WORDS + W_MAPCOUNT];
-  if (type === TABLE_WORD) return OWNER_ROW.table;
-  if (type === ZSMALLOC_WORD) return OWNER_ROW.zsmalloc;
-  if (folioRefCount(map, f) === 0) return OWNER_ROW.pcp;
+  const typed = typeRows[pageType(map, pfn)];
+  if (typed !== undefined) return typed;
+  if (pageNetpool(map, pfn) !== 0) return OWNER_ROW.netpool;
+  if (pageCount(map, pfn) === 0) return pageFlag(map, pfn, PG.PG_hwpoison) ? OWNER_ROW.hwpoison : OWNER_ROW.pcp;
+  const f = pageFolio(map, pfn);
   if (folioTestAnon(map, f)) return OWNER_ROW.anon;
   const mapping = folioMapping(map, f);
   if (mapping !== 0) return (m.spaces.flags[mapping] & AS_SWAPBACKED) !== 0 ? OWNER_ROW.shmem : OWNER_ROW.file;
   // In the swap cache, and mapped by nobody yet.
   return (folioFlags(map, f) & PG.PG_swapbacked) !== 0 ? OWNER_ROW.anon : OWNER_ROW.kernel;
+}
+
+/** log2 of its pages. */
+function pieceOrder(m: Machine, pfn: Pfn, row: number): number {
+  if (row === OWNER_ROW.free) return buddyOrder(m, pfn);
+  if (row === OWNER_ROW.pcp || row === OWNER_ROW.hwpoison) return 0;
+  if (row === OWNER_ROW.guard) return pageOwner(m.map, pfn);
+  return row === OWNER_ROW.unaccepted ? m.zones.maxOrder : pageOrder(m.map, pfn);
 }

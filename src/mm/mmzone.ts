@@ -60,6 +60,9 @@ export const zoneLayout = {
   nrReservedHighatomic: i32('pages of blocks reserved for high-order atomic requests'),
   cursor: i32('first frame of the blocks that boot listed and nobody has reached'),
   cursorEnd: i32('frame after the last of them'),
+  unaccepted: i32('pages not yet accepted: neither free nor handed out'),
+  unacceptedHead: i32('first of their blocks of the largest order; 0: none'),
+  unacceptedTail: i32('last'),
   flags: u8('ZONE_* bits'),
   min: i32('watermarks in pages, without the boost'),
   low: i32(''),
@@ -121,6 +124,8 @@ export interface Zones {
   capturePfn: number;
   /** How the last block was found, remembered while a per-CPU list is filled: 0 own list, 1 claim, 2 steal. */
   rmqueueMode: number;
+  /** debug_guardpage_minorder: pieces of smaller orders that are left over stay guards; 0: none do. */
+  guardMinorder: number;
   /** Scratch of prepMoveFreepagesBlock. */
   blockFree: number;
   blockMovable: number;
@@ -174,6 +179,7 @@ export function zonesTable(frames: number, pageSize: number): Zones {
     captureType: 0,
     capturePfn: 0,
     rmqueueMode: 0,
+    guardMinorder: 0,
     blockFree: 0,
     blockMovable: 0,
   };

@@ -54,9 +54,11 @@ import {
   rmqueueQuick,
 } from './page_alloc_zonelist.ts';
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
+import { freeHwpoisonedPages } from './page_poison.ts';
+import { folioHasHwpoisoned } from './page_type.ts';
 import { V } from './vmstat.ts';
 
-const { PG_head } = PG;
+const { PG_head, PG_hwpoison } = PG;
 
 export type { Zones } from './mmzone.ts';
 
@@ -135,6 +137,10 @@ export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
     map[w + W_MAPPING] >> 2 === 0 && map[w + W_MAPCOUNT] === -1,
     'freeFrozenPages: in no file, not mapped, not free',
   );
+  if ((flags & PG_hwpoison) !== 0 || (order > 0 && folioHasHwpoisoned(map, pfn))) {
+    freeHwpoisonedPages(m, pfn, order);
+    return;
+  }
   if (order > 0 && (flags & PG_head) !== 0) clearCompoundPage(map, pfn, order);
   map[w] = 0;
   map[w + W_MAPPING] = 0;

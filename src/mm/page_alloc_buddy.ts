@@ -26,6 +26,8 @@ import { V } from './vmstat.ts';
 
 /** The _mapcount word of the first page of a free block. */
 export const BUDDY_WORD: number = PGTY.PGTY_buddy << 24;
+/** The same of a guard: left over beside an allocation, on no list, until its buddy is freed. */
+const GUARD_WORD: number = PGTY.PGTY_guard << 24;
 
 /** Does a free block start at this frame? Frames behind the cursor are not asked. @kernel include/linux/page-flags.h PageBuddy (6.18) */
 export const pageBuddy = (m: Machine, pfn: number): boolean => m.map[pfn * PAGE_WORDS + W_MAPCOUNT] === BUDDY_WORD;
@@ -118,6 +120,16 @@ function reachAll(m: Machine, zone: number): void {
   }
 }
 
+/** Makes the blocks up to frame `to` real: they are to be looked at one by one. */
+export function reachTo(m: Machine, zone: number, to: number): void {
+  const t = m.zones.zone;
+  const end = t.cursorEnd[zone];
+  if (to <= t.cursor[zone]) return;
+  t.cursorEnd[zone] = Math.min(to, end);
+  reachAll(m, zone);
+  t.cursorEnd[zone] = end;
+}
+
 /**
  * Hands the zones' memory to the free lists: ascending, in the largest aligned blocks, to the tails of the movable lists.
  * @kernel mm/memblock.c __free_memory_core (6.18)
@@ -191,7 +203,8 @@ export function freeOnePage(
     }
     const buddy = pfn ^ (1 << order);
     const w = buddy * PAGE_WORDS;
-    if (buddy >= end || map[w + W_MAPCOUNT] !== BUDDY_WORD || map[w + W_PRIVATE] !== order) break;
+    const word = map[w + W_MAPCOUNT];
+    if (buddy >= end || (word !== BUDDY_WORD && word !== GUARD_WORD) || map[w + W_PRIVATE] !== order) break;
     if (order >= pageblockOrder) {
       const other = pageblockType(zones, buddy);
       if (other !== type) {
@@ -199,7 +212,8 @@ export function freeOnePage(
         changePageblockRange(zones, buddy, order, type);
       }
     }
-    delFromFreeList(m, zone, buddy, order);
+    if (word === GUARD_WORD) clearPageGuard(m, zone, buddy, order, type);
+    else delFromFreeList(m, zone, buddy, order);
     pfn &= buddy;
     order++;
   }
@@ -222,7 +236,27 @@ export function splitLargeBuddy(m: Machine, zone: number, pfn: number, order: nu
 
 /** Puts what is left of a block back: upper halves, largest first. @kernel mm/page_alloc.c expand (6.18) */
 export function expand(m: Machine, zone: number, pfn: number, low: number, high: number, type: number): void {
-  for (let o = high - 1; o >= low; o--) addToFreeList(m, zone, pfn + (1 << o), o, type, false);
+  const { guardMinorder } = m.zones;
+  for (let o = high - 1; o >= low; o--) {
+    if (o < guardMinorder) setPageGuard(m, zone, pfn + (1 << o), o, type);
+    else addToFreeList(m, zone, pfn + (1 << o), o, type, false);
+  }
+}
+
+/** Makes a free block a guard: nobody gets it while its buddy is out. @kernel mm/debug_page_alloc.c __set_page_guard (6.18) */
+function setPageGuard(m: Machine, zone: number, pfn: number, order: number, type: number): void {
+  const w = pfn * PAGE_WORDS;
+  m.map[w + W_MAPCOUNT] = GUARD_WORD;
+  m.map[w + W_PRIVATE] = order;
+  accountFreepages(m, zone, -(1 << order), type);
+}
+
+/** A guard joins its buddy that was freed. (The kernel does not count its pages as free again.) @kernel mm/debug_page_alloc.c __clear_page_guard (6.18) */
+function clearPageGuard(m: Machine, zone: number, pfn: number, order: number, type: number): void {
+  const w = pfn * PAGE_WORDS;
+  m.map[w + W_MAPCOUNT] = -1;
+  m.map[w + W_PRIVATE] = 0;
+  accountFreepages(m, zone, 1 << order, type);
 }
 
 /** Takes a listed block and leaves all but its first 2^order frames. @kernel mm/page_alloc.c page_del_and_expand (6.18) */

@@ -20,6 +20,7 @@ import {
   ZONE_NORMAL,
   type Zones,
 } from './mmzone.ts';
+import { condAcceptMemory } from './page_accept.ts';
 import { rmqueueSmallest } from './page_alloc_buddy.ts';
 import { RMQUEUE_NORMAL, reserveHighatomicPageblock, rmqueueAny } from './page_alloc_fallback.ts';
 import { pcpAllowedOrder, rmqueuePcplist } from './page_alloc_pcp.ts';
@@ -88,6 +89,7 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
   for (;;) {
     for (let zone = highest; zone >= 0; zone--) {
       if (t.managed[zone] === 0) continue;
+      if (t.unaccepted[zone] > 0) condAcceptMemory(m, zone);
       if (!aboveHigh(zones, zone, order, highest, flags)) {
         const mark = wmarkPages(zones, zone, flags & ALLOC_WMARK_MASK);
         if (!zoneWatermarkFast(zones, zone, order, mark, highest, flags) && (flags & ALLOC_NO_WATERMARKS) === 0)

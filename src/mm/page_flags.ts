@@ -120,6 +120,8 @@ export const pageFlagAliases = {
 export const PG_readahead: number = PG.PG_reclaim;
 /** The folio is in the swap cache: together with PG_swapbacked. */
 export const PG_swapcache: number = PG.PG_owner_priv_1;
+/** In the second page's flags word: a page of the folio has bad memory. */
+export const PG_has_hwpoisoned: number = PG.PG_active;
 /** In the second page's flags word. */
 export const PG_large_rmappable: number = PG.PG_workingset;
 /** In the second page's flags word: some pages of an anonymous folio are mapped, some are not. */
