@@ -47,4 +47,5 @@ export interface Source {
   syncSync?(): void;
   /** Nothing is called after it. */
   close?(): Promise<void>;
+  closeSync?(): void;
 }

@@ -105,6 +105,11 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
       fd = -1;
       if (open >= 0) await close(open);
     },
+    closeSync() {
+      const open = fd;
+      fd = -1;
+      if (open >= 0) fs.closeSync(open);
+    },
   };
   if (!writable) return source;
 
@@ -170,7 +175,7 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
 }
 
 /** Makes the entry of a new file durable. Systems that cannot open a folder keep such entries by themselves. */
-function syncFolder(path: string): void {
+export function syncFolder(path: string): void {
   let folder: number;
   try {
     folder = fs.openSync(dirname(path), 'r');

@@ -1,2 +1,3 @@
 /** What the cache offers on Node alone. */
 export { type FileOptions, fileSource } from './file.ts';
+export { fileFolder } from './folder.ts';

@@ -1,0 +1,28 @@
+/** Zip archives on the cache, for @zip.js/zip.js: `new ZipReader(zipReader(file))`. */
+import type { ReadableReader, Reader } from '@zip.js/zip.js';
+import { bytesAt, type ReadableFile } from './bytes.ts';
+
+/** What zip.js needs of a Reader, without its class. */
+export type ZipFileReader = ReadableReader & Pick<Reader<unknown>, 'size' | 'readUint8Array'>;
+
+const PIECE = 256 * 1024;
+
+/** The file as zip.js reads it. zip.js gives its readers no signal: one given here ends every read of this reader. */
+export function zipReader(file: ReadableFile, options: { readonly signal?: AbortSignal } = {}): ZipFileReader {
+  const readUint8Array = async (index: number, length: number) => bytesAt(file, index, length, options.signal);
+  return {
+    size: file.size,
+    readUint8Array,
+    get readable() {
+      let at = 0;
+      return new ReadableStream<Uint8Array>({
+        async pull(controller) {
+          const bytes = await readUint8Array(at, PIECE);
+          at += bytes.length;
+          if (bytes.length > 0) controller.enqueue(bytes);
+          else controller.close();
+        },
+      });
+    },
+  };
+}
