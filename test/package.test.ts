@@ -32,6 +32,17 @@ const lock = JSON.parse(text('package-lock.json')) as {
   >;
 };
 
+/** Exports that need Node. */
+const onNode = ['./lab', './cache/node'];
+
+/** What can be imported, and the source that it is built from. */
+const entries = (): { name: string; source: string }[] =>
+  Object.entries(manifest.exports).flatMap(([name, target]) =>
+    typeof target === 'string'
+      ? []
+      : [{ name, source: target.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts') }],
+  );
+
 describe('package', () => {
   test('name, licence, command and floor', () => {
     expect(manifest).toMatchObject({
@@ -45,13 +56,10 @@ describe('package', () => {
   });
 
   test('the names that can be imported', () => {
-    expect(Object.keys(manifest.exports)).toEqual(['.', './lab', './package.json']);
-    for (const target of Object.values(manifest.exports)) {
-      if (typeof target === 'string') continue;
-      const source = target.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
-      expect(existsSync(root + source), source).toBe(true);
-      expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
-    }
+    expect(Object.keys(manifest.exports)).toEqual(['.', './lab', './cache/sources', './cache/node', './package.json']);
+    for (const { source } of entries()) expect(existsSync(root + source), source).toBe(true);
+    for (const target of Object.values(manifest.exports))
+      if (typeof target !== 'string') expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
   });
 
   test('run-time dependencies are the ones agreed on, and no others', () => {
@@ -86,24 +94,26 @@ describe('package', () => {
     expect(Object.keys(manifest.scripts)).not.toEqual(expect.arrayContaining(['postinstall']));
   });
 
-  test('the library opens in a browser: its entry reaches no Node module and no package', () => {
-    const seen = new Set<string>();
-    const outside: string[] = [];
-    const visit = (path: string): void => {
-      if (seen.has(path)) return;
-      seen.add(path);
-      for (const specifier of importsOf(text(path))) {
-        const target = resolved(path, specifier);
-        if (target === null) outside.push(`${path} -> ${specifier}`);
-        else visit(target);
-      }
-    };
-    visit('src/index.ts');
-    expect(seen.size).toBeGreaterThan(1);
-    expect(outside).toEqual([]);
+  test('the library opens in a browser: what it exports reaches no Node module and no package', () => {
+    for (const entry of entries().filter(({ name }) => !onNode.includes(name))) {
+      const seen = new Set<string>();
+      const outside: string[] = [];
+      const visit = (path: string): void => {
+        if (seen.has(path)) return;
+        seen.add(path);
+        for (const specifier of importsOf(text(path))) {
+          const target = resolved(path, specifier);
+          if (target === null) outside.push(`${path} -> ${specifier}`);
+          else visit(target);
+        }
+      };
+      visit(entry.source);
+      expect(seen.size, entry.name).toBeGreaterThan(1);
+      expect(outside, entry.name).toEqual([]);
+    }
   });
 
-  test('its entry lists its names', () => {
-    expect(text('src/index.ts')).not.toMatch(/export \*/);
+  test('its entries list their names', () => {
+    for (const { source } of entries()) expect(text(source), source).not.toMatch(/export \*/);
   });
 });

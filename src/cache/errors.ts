@@ -15,6 +15,8 @@ export type CacheErrorCode =
   | 'BUDGET'
   /** The object is no longer the one that was opened. Nothing of the new one was given out. */
   | 'CHANGED'
+  /** The server gives no sign by which a change could be seen. */
+  | 'NO_VALIDATOR'
   /** The server answered with something else than the range that was asked for. */
   | 'NOT_RANGE'
   /** The server sends somewhere else, and the source was not told to follow. */
@@ -40,6 +42,8 @@ export interface CacheErrorOptions {
   readonly retryable?: boolean | undefined;
   /** What the source asked to wait before that. */
   readonly retryAfterMs?: number | undefined;
+  /** The status of the answer, where the source speaks HTTP and there was one. */
+  readonly status?: number | undefined;
 }
 
 /** Every error that the cache and its sources throw on purpose. */
@@ -50,6 +54,7 @@ export class CacheError extends Error {
   readonly at: number | undefined;
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly status: number | undefined;
   constructor(code: CacheErrorCode, message: string, options: CacheErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
@@ -57,5 +62,6 @@ export class CacheError extends Error {
     this.at = options.at;
     this.retryable = options.retryable ?? false;
     this.retryAfterMs = options.retryAfterMs;
+    this.status = options.status;
   }
 }

@@ -1,0 +1,293 @@
+/**
+ * A file of the browser's private file system (OPFS), or one that the user chose through a handle. A dedicated worker gets
+ * exclusive synchronous access: reads, writes and flushes in place. Elsewhere reads go through a snapshot of the file, and
+ * writes into a copy that replaces the file, whole, when it is committed: at `sync`, and before a read of what was written.
+ */
+import { CacheError } from '../errors.ts';
+import type { Source } from '../source.ts';
+import { blobError } from './blob.ts';
+import { checkSignal, shortRead, sourceError } from './checks.ts';
+
+/** What is used of `FileSystemFileHandle`. */
+export interface OpfsHandle {
+  readonly name: string;
+  getFile(): Promise<Blob>;
+  createWritable?(options?: { keepExistingData?: boolean }): Promise<OpfsWritable>;
+  createSyncAccessHandle?(options?: { mode?: 'read-only' | 'readwrite' }): Promise<OpfsSyncHandle>;
+}
+export interface OpfsWritable {
+  write(what: { type: 'write'; position: number; data: Uint8Array }): Promise<void>;
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+  abort?(): Promise<void>;
+}
+export interface OpfsSyncHandle {
+  read(into: Uint8Array, options: { at: number }): number;
+  write(from: Uint8Array, options: { at: number }): number;
+  truncate(size: number): void;
+  flush(): void;
+  getSize(): number;
+  close(): void;
+}
+
+export interface OpfsOptions {
+  /** The file may be written. Default false. */
+  readonly write?: boolean;
+}
+
+export function opfsSource(handle: OpfsHandle, options: OpfsOptions = {}): Source {
+  return new OpfsSource(handle, options.write === true);
+}
+
+/** Only one way of access exists once the file is open; the source then has the methods of that one. */
+class OpfsSource implements Source {
+  readonly name: string;
+  readonly hints = { latencyMs: 0.3, bytesPerSecond: 6e8, parallel: 4, maxRequest: 1 << 20 };
+  private readonly handle: OpfsHandle;
+  private readonly writable: boolean;
+  private access: Access | null = null;
+  readSync?: (into: Uint8Array, at: number) => number;
+  write?: (from: Uint8Array, at: number, signal?: AbortSignal) => Promise<void>;
+  writeSync?: (from: Uint8Array, at: number) => void;
+  truncate?: (size: number, signal?: AbortSignal) => Promise<void>;
+  truncateSync?: (size: number) => void;
+  sync?: (signal?: AbortSignal) => Promise<void>;
+  syncSync?: () => void;
+
+  constructor(handle: OpfsHandle, writable: boolean) {
+    this.name = handle.name;
+    this.handle = handle;
+    this.writable = writable;
+  }
+
+  async open(signal?: AbortSignal): Promise<{ size: number }> {
+    const { name, handle, writable } = this;
+    checkSignal(name, signal);
+    const sync = await syncHandle(handle, writable);
+    const access = sync === null ? new SnapshotAccess(handle) : new SyncAccess(name, sync);
+    this.access = access;
+    const size = await this.told(0, () => access.size());
+    if (access instanceof SyncAccess) {
+      this.readSync = (into, at) => this.now(at, () => access.read(into, at));
+      if (writable) {
+        this.writeSync = (from, at) => this.now(at, () => access.write(from, at));
+        this.truncateSync = (to) => this.now(to, () => access.truncate(to));
+        this.syncSync = () => this.now(0, () => access.sync());
+      }
+    }
+    if (writable) {
+      this.write = (from, at, s) => this.told(at, () => access.write(from, at), s);
+      this.truncate = (to, s) => this.told(to, () => access.truncate(to), s);
+      this.sync = (s) => this.told(0, () => access.sync(), s);
+    }
+    return { size };
+  }
+
+  async read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+    const { access } = this;
+    if (access === null) throw new CacheError('CLOSED', `${this.name}: not open`, { source: this.name });
+    return this.told(at, () => access.read(into, at), signal);
+  }
+
+  async close(): Promise<void> {
+    const { access } = this;
+    this.access = null;
+    if (access !== null) await this.told(0, () => access.close());
+  }
+
+  private now<T>(at: number, act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      throw blobError(this.name, error, at);
+    }
+  }
+
+  private async told<T>(at: number, act: () => T | Promise<T>, signal?: AbortSignal): Promise<T> {
+    checkSignal(this.name, signal, at);
+    try {
+      return await act();
+    } catch (error) {
+      throw blobError(this.name, error, at);
+    }
+  }
+}
+
+interface Access {
+  size(): number | Promise<number>;
+  read(into: Uint8Array, at: number): number | Promise<number>;
+  write(from: Uint8Array, at: number): void | Promise<void>;
+  truncate(size: number): void | Promise<void>;
+  sync(): void | Promise<void>;
+  close(): void | Promise<void>;
+}
+
+/** Null where there is no such access: outside a dedicated worker, and for files outside OPFS. */
+async function syncHandle(handle: OpfsHandle, writable: boolean): Promise<OpfsSyncHandle | null> {
+  if (handle.createSyncAccessHandle === undefined) return null;
+  try {
+    return await handle.createSyncAccessHandle({ mode: writable ? 'readwrite' : 'read-only' });
+  } catch (error) {
+    const kind = error instanceof Error ? error.name : '';
+    if (kind === 'InvalidStateError') return null;
+    if (kind === 'NoModificationAllowedError')
+      throw new CacheError('SOURCE', `${handle.name}: the file is open elsewhere`, {
+        source: handle.name,
+        cause: error,
+        retryable: true,
+      });
+    throw sourceError(handle.name, error);
+  }
+}
+
+class SyncAccess implements Access {
+  private readonly name: string;
+  private readonly handle: OpfsSyncHandle;
+
+  constructor(name: string, handle: OpfsSyncHandle) {
+    this.name = name;
+    this.handle = handle;
+  }
+
+  size(): number {
+    return this.handle.getSize();
+  }
+
+  read(into: Uint8Array, at: number): number {
+    return this.handle.read(into, { at });
+  }
+
+  write(from: Uint8Array, at: number): void {
+    const put = this.handle.write(from, { at });
+    if (put !== from.length)
+      throw new CacheError('SOURCE', `${this.name}: ${put} of ${from.length} bytes written`, { source: this.name, at });
+  }
+
+  truncate(size: number): void {
+    this.handle.truncate(size);
+  }
+
+  sync(): void {
+    this.handle.flush();
+  }
+
+  close(): void {
+    this.handle.close();
+  }
+}
+
+/** A span of bytes, the end excluded. */
+type Span = readonly [from: number, to: number];
+
+/**
+ * One thing at a time changes what readers may look at: a commit waits for the reads that are under way, and they for it.
+ */
+class SnapshotAccess implements Access {
+  private readonly handle: OpfsHandle;
+  private snapshot: Blob | null = null;
+  private draft: OpfsWritable | null = null;
+  /** What the draft has and the snapshot has not. */
+  private ahead: Span[] = [];
+  /** While the snapshot is being replaced. */
+  private committing: Promise<void> | null = null;
+  private readonly reading = new Set<Promise<unknown>>();
+  /** Writes and commits, one after the other. */
+  private writing: Promise<unknown> = Promise.resolve();
+
+  constructor(handle: OpfsHandle) {
+    this.handle = handle;
+  }
+
+  async size(): Promise<number> {
+    this.snapshot = await this.handle.getFile();
+    return this.snapshot.size;
+  }
+
+  async read(into: Uint8Array, at: number): Promise<number> {
+    const end = at + into.length;
+    const isAhead = (size: number): boolean => end > size || this.ahead.some(([from, to]) => from < end && at < to);
+    while (this.draft !== null && isAhead(this.snapshot?.size ?? 0)) await this.sync();
+    while (this.committing !== null) await this.committing;
+    const read = this.readSnapshot(into, at);
+    this.reading.add(read);
+    try {
+      return await read;
+    } finally {
+      this.reading.delete(read);
+    }
+  }
+
+  private async readSnapshot(into: Uint8Array, at: number): Promise<number> {
+    const { snapshot } = this;
+    if (snapshot === null) return 0;
+    const wanted = Math.max(0, Math.min(into.length, snapshot.size - at));
+    const bytes = await snapshot.slice(at, at + wanted).arrayBuffer();
+    if (bytes.byteLength !== wanted) throw shortRead(this.handle.name, at, bytes.byteLength, wanted);
+    into.set(new Uint8Array(bytes));
+    return wanted;
+  }
+
+  write(from: Uint8Array, at: number): Promise<void> {
+    return this.change([at, at + from.length], (draft) => draft.write({ type: 'write', position: at, data: from }));
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.change([size, Number.POSITIVE_INFINITY], (draft) => draft.truncate(size));
+  }
+
+  private change(span: Span, act: (draft: OpfsWritable) => Promise<void>): Promise<void> {
+    return this.inTurn(async () => {
+      if (this.draft === null) {
+        if (this.handle.createWritable === undefined)
+          throw new CacheError('READ_ONLY', `${this.handle.name}: this browser writes only in a worker`, {
+            source: this.handle.name,
+          });
+        this.draft = await this.handle.createWritable({ keepExistingData: true });
+      }
+      this.ahead = joined(this.ahead, span);
+      await act(this.draft);
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.inTurn(async () => {
+      const { draft } = this;
+      if (draft === null) return;
+      let end = (): void => {};
+      this.committing = new Promise((resolve) => {
+        end = resolve;
+      });
+      try {
+        while (this.reading.size > 0) await Promise.allSettled(this.reading);
+        await draft.close();
+        this.snapshot = await this.handle.getFile();
+        this.draft = null;
+        this.ahead = [];
+      } finally {
+        this.committing = null;
+        end();
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.sync();
+  }
+
+  private inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const mine = this.writing.catch(() => {}).then(act);
+    this.writing = mine;
+    return mine;
+  }
+}
+
+/** The spans with one more, joined where they touch, in order. */
+function joined(spans: readonly Span[], more: Span): Span[] {
+  let [from, to] = more;
+  const apart = spans.filter(([a, b]) => {
+    const touches = a <= to && from <= b;
+    if (touches) [from, to] = [Math.min(a, from), Math.max(b, to)];
+    return !touches;
+  });
+  return [...apart, [from, to] as const].sort((a, b) => a[0] - b[0]);
+}
