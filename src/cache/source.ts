@@ -36,9 +36,15 @@ export interface Source {
   read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number>;
   /** As `read`, at once; where it exists, a miss needs no promise. */
   readSync?(into: Uint8Array, at: number): number;
+  /** As `read`, into several buffers one after the other with one request. Absent: the cache asks for each, or for all at once through a copy. */
+  readv?(pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<number>;
+  readvSync?(pieces: readonly Uint8Array[], at: number): number;
   /** Writes all of `from` at byte `at`, growing the thing when that is past its end. Absent: read only. */
   write?(from: Uint8Array, at: number, signal?: AbortSignal): Promise<void>;
   writeSync?(from: Uint8Array, at: number): void;
+  /** As `write`, from several buffers one after the other. */
+  writev?(pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<void>;
+  writevSync?(pieces: readonly Uint8Array[], at: number): void;
   /** Cuts at `size` bytes, or grows to it with zeroes. */
   truncate?(size: number, signal?: AbortSignal): Promise<void>;
   truncateSync?(size: number): void;

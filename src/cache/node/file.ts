@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { CacheError } from '../errors.ts';
 import type { Source } from '../source.ts';
 import { aborted, checkSignal, sourceError } from '../sources/checks.ts';
+import { cut, lengthOf } from '../sources/pieces.ts';
 
 export interface FileOptions {
   /** The file may be written. Default false. */
@@ -21,6 +22,8 @@ const CALL_MAX = 0x7fff_f000;
 
 const read = promisify(fs.read);
 const write = promisify(fs.write);
+const readv = promisify(fs.readv);
+const writev = promisify(fs.writev);
 const ftruncate = promisify(fs.ftruncate);
 const fsync = promisify(fs.fsync);
 const close = promisify(fs.close);
@@ -100,6 +103,38 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
       }
       return got;
     },
+    readvSync(pieces, at) {
+      const from = opened();
+      const wanted = lengthOf(pieces);
+      let got = 0;
+      try {
+        while (got < wanted) {
+          const n = fs.readvSync(from, got === 0 ? pieces : cut(pieces, got, wanted), at + got);
+          if (n === 0) break;
+          got += n;
+        }
+      } catch (error) {
+        throw fail(error, at + got);
+      }
+      return got;
+    },
+    async readv(pieces, at, signal) {
+      checkSignal(path, signal, at);
+      const from = opened();
+      const wanted = lengthOf(pieces);
+      let got = 0;
+      try {
+        while (got < wanted) {
+          const { bytesRead } = await readv(from, got === 0 ? pieces : cut(pieces, got, wanted), at + got);
+          if (signal?.aborted) throw aborted(path, signal, at);
+          if (bytesRead === 0) break;
+          got += bytesRead;
+        }
+      } catch (error) {
+        throw fail(error, at + got);
+      }
+      return got;
+    },
     async close() {
       const open = fd;
       fd = -1;
@@ -133,6 +168,28 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
           const { bytesWritten } = await write(to, from, put, Math.min(from.length - put, CALL_MAX), at + put);
           put += bytesWritten;
         }
+      } catch (error) {
+        throw fail(error, at + put);
+      }
+    },
+    writevSync(pieces, at) {
+      const to = opened();
+      const wanted = lengthOf(pieces);
+      let put = 0;
+      try {
+        while (put < wanted) put += fs.writevSync(to, put === 0 ? pieces : cut(pieces, put, wanted), at + put);
+      } catch (error) {
+        throw fail(error, at + put);
+      }
+    },
+    async writev(pieces, at, signal) {
+      checkSignal(path, signal, at);
+      const to = opened();
+      const wanted = lengthOf(pieces);
+      let put = 0;
+      try {
+        while (put < wanted)
+          put += (await writev(to, put === 0 ? pieces : cut(pieces, put, wanted), at + put)).bytesWritten;
       } catch (error) {
         throw fail(error, at + put);
       }

@@ -5,6 +5,7 @@
 import { CacheError } from '../errors.ts';
 import type { Source } from '../source.ts';
 import { aborted, checkSignal, shortRead, sourceError } from './checks.ts';
+import { lengthOf, scatter } from './pieces.ts';
 
 /** A request is held once more by the browser while it is copied: this bounds that copy. */
 const REQUEST_MAX = 1 << 20;
@@ -19,11 +20,15 @@ const syncReader = (): (new () => SyncReader) | undefined =>
 export function blobSource(blob: Blob, options: { readonly name?: string } = {}): Source {
   const fileName = (blob as { name?: unknown }).name;
   const name = options.name ?? (typeof fileName === 'string' ? fileName : 'blob');
-  const copy = (bytes: ArrayBuffer, into: Uint8Array, at: number): number => {
-    const wanted = wantedAt(blob, into, at);
-    if (bytes.byteLength !== wanted) throw shortRead(name, at, bytes.byteLength, wanted);
-    into.set(new Uint8Array(bytes));
-    return wanted;
+  const readv = async (pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<number> => {
+    checkSignal(name, signal, at);
+    try {
+      const got = await readBlob(name, blob, pieces, at);
+      if (signal?.aborted) throw aborted(name, signal, at);
+      return got;
+    } catch (error) {
+      throw blobError(name, error, at);
+    }
   };
   const source: Source = {
     name,
@@ -32,34 +37,41 @@ export function blobSource(blob: Blob, options: { readonly name?: string } = {})
       checkSignal(name, signal);
       return { size: blob.size };
     },
-    async read(into, at, signal) {
-      checkSignal(name, signal, at);
-      try {
-        const bytes = await blob.slice(at, at + wantedAt(blob, into, at)).arrayBuffer();
-        if (signal?.aborted) throw aborted(name, signal, at);
-        return copy(bytes, into, at);
-      } catch (error) {
-        throw blobError(name, error, at);
-      }
-    },
+    read: (into, at, signal) => readv([into], at, signal),
+    readv,
   };
   const Reader = syncReader();
   if (Reader === undefined) return source;
+  const readvSync = (pieces: readonly Uint8Array[], at: number): number => {
+    const part = partOf(blob, pieces, at);
+    try {
+      return fillFrom(name, new Reader().readAsArrayBuffer(part), part.size, pieces, at);
+    } catch (error) {
+      throw blobError(name, error, at);
+    }
+  };
   return {
     ...source,
     openSync: () => ({ size: blob.size }),
-    readSync(into, at) {
-      try {
-        return copy(new Reader().readAsArrayBuffer(blob.slice(at, at + wantedAt(blob, into, at))), into, at);
-      } catch (error) {
-        throw blobError(name, error, at);
-      }
-    },
+    readSync: (into, at) => readvSync([into], at),
+    readvSync,
+    closeSync() {},
   };
 }
 
-const wantedAt = (blob: Blob, into: Uint8Array, at: number): number =>
-  Math.max(0, Math.min(into.length, blob.size - at));
+/** Fills the pieces from byte `at` of a Blob; the browser's own error when it cannot be read. */
+export async function readBlob(name: string, blob: Blob, pieces: readonly Uint8Array[], at: number): Promise<number> {
+  const part = partOf(blob, pieces, at);
+  return fillFrom(name, await part.arrayBuffer(), part.size, pieces, at);
+}
+
+const partOf = (blob: Blob, pieces: readonly Uint8Array[], at: number): Blob =>
+  blob.slice(at, Math.max(at, Math.min(at + lengthOf(pieces), blob.size)));
+
+function fillFrom(name: string, bytes: ArrayBuffer, wanted: number, pieces: readonly Uint8Array[], at: number): number {
+  if (bytes.byteLength !== wanted) throw shortRead(name, at, bytes.byteLength, wanted);
+  return scatter(new Uint8Array(bytes), pieces);
+}
 
 /** What a failed read of a Blob means. */
 export function blobError(name: string, error: unknown, at: number): CacheError {

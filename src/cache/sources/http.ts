@@ -6,6 +6,7 @@
 import { CacheError } from '../errors.ts';
 import type { Source, SourceHints } from '../source.ts';
 import { aborted, checkSignal } from './checks.ts';
+import { cut, Filler, lengthOf, scatter } from './pieces.ts';
 import {
   type Asked,
   checkRange,
@@ -99,7 +100,7 @@ export class HttpSource implements Source {
       );
     }
     const first = new Uint8Array(got.length);
-    await fill(asked, response, first, signal);
+    await fill(asked, response, [first], signal);
     // A browser asks the server first whether another origin may send a condition; many servers say no.
     this.conditional = response.type !== 'cors';
     this.identity = { size: got.size, etag: got.etag, lastModified: got.lastModified };
@@ -109,11 +110,15 @@ export class HttpSource implements Source {
     return { size: got.size };
   }
 
-  async read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+  read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+    return this.readv([into], at, signal);
+  }
+
+  async readv(pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<number> {
     const known = this.identity;
     if (known === null) throw new CacheError('CLOSED', `${this.name}: not open`, { source: this.name });
     checkSignal(this.name, signal, at);
-    const wanted = Math.max(0, Math.min(into.length, known.size - at));
+    const wanted = Math.max(0, Math.min(lengthOf(pieces), known.size - at));
     let from = 0;
     let to = wanted;
     const { opened, openedAt } = this;
@@ -122,22 +127,27 @@ export class HttpSource implements Source {
       const end = Math.min(at + wanted, openedAt + opened.length);
       // What is kept is of use when it begins or ends what is asked for: then one request brings the rest, or none.
       if (start < end && (start === at || end === at + wanted)) {
-        into.set(opened.subarray(start - openedAt, end - openedAt), start - at);
+        scatter(opened.subarray(start - openedAt, end - openedAt), cut(pieces, start - at, end - at));
         this.openedLeft -= end - start;
         if (this.openedLeft <= 0) this.opened = null;
         if (start === at) from = end - at;
         else to = start - at;
       }
     }
-    if (from < to) await this.readRange(into.subarray(from, to), at + from, known, signal);
+    if (from < to) await this.readRange(cut(pieces, from, to), at + from, known, signal);
     return wanted;
   }
 
-  private async readRange(into: Uint8Array, at: number, known: Identity, signal?: AbortSignal): Promise<void> {
-    const asked: Asked = { name: this.name, at, length: into.length };
+  private async readRange(
+    pieces: readonly Uint8Array[],
+    at: number,
+    known: Identity,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const asked: Asked = { name: this.name, at, length: lengthOf(pieces) };
     const response = await this.request(asked, this.conditional ? condition(known) : {}, signal);
     accept(asked, response, known);
-    await fill(asked, response, into, signal);
+    await fill(asked, response, pieces, signal);
   }
 
   private async request(asked: Asked, extra: Record<string, string>, signal?: AbortSignal): Promise<Response> {
@@ -189,27 +199,31 @@ export function discard(response: Response): void {
   response.body?.cancel().catch(() => {});
 }
 
-/** Streams the body into the buffer, chunk by chunk as it comes: it must be exactly as long. */
-async function fill(asked: Asked, response: Response, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+/** Streams the body into the buffers, chunk by chunk as it comes: it must be exactly as long. */
+async function fill(
+  asked: Asked,
+  response: Response,
+  pieces: readonly Uint8Array[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const wanted = lengthOf(pieces);
+  const filler = new Filler(pieces);
   const reader = response.body?.getReader();
-  let got = 0;
   try {
     for (;;) {
       const chunk = await reader?.read();
       if (chunk === undefined || chunk.done) break;
       if (signal?.aborted) throw aborted(asked.name, signal, asked.at ?? undefined);
-      if (got + chunk.value.length > into.length)
-        throw refused(asked, 'NOT_RANGE', `the server sends more than the ${into.length} bytes of the range`);
-      into.set(chunk.value, got);
-      got += chunk.value.length;
+      if (!filler.put(chunk.value))
+        throw refused(asked, 'NOT_RANGE', `the server sends more than the ${wanted} bytes of the range`);
     }
   } catch (error) {
     reader?.cancel().catch(() => {});
     if (error instanceof CacheError) throw error;
     if (signal?.aborted) throw aborted(asked.name, signal, asked.at ?? undefined);
-    throw cutShort(asked, got, into.length, error);
+    throw cutShort(asked, filler.filled, wanted, error);
   }
-  if (got < into.length) throw cutShort(asked, got, into.length);
+  if (filler.filled < wanted) throw cutShort(asked, filler.filled, wanted);
 }
 
 function cutShort(asked: Asked, got: number, wanted: number, cause?: unknown): CacheError {

@@ -1,6 +1,7 @@
 /** Bytes that are in memory already: for tests, for scratch files, and to try a cache without a disk. */
 import type { Source } from '../source.ts';
 import { checkSignal } from './checks.ts';
+import { scatter } from './pieces.ts';
 
 export interface MemorySource extends Source {
   /** What the source holds now; a view that a later write may leave behind when the bytes must grow. */
@@ -33,6 +34,7 @@ export function memorySource(
     into.set(room.subarray(at, at + length));
     return length;
   };
+  const readvSync = (pieces: readonly Uint8Array[], at: number): number => scatter(room.subarray(at, size), pieces);
   const reading: MemorySource = {
     name,
     bytes: () => room.subarray(0, size),
@@ -46,6 +48,12 @@ export function memorySource(
       checkSignal(name, signal, at);
       return readSync(into, at);
     },
+    readvSync,
+    async readv(pieces, at, signal) {
+      checkSignal(name, signal, at);
+      return readvSync(pieces, at);
+    },
+    closeSync() {},
   };
   if (options.readOnly) return reading;
 

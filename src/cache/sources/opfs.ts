@@ -5,8 +5,8 @@
  */
 import { CacheError } from '../errors.ts';
 import type { Source } from '../source.ts';
-import { blobError } from './blob.ts';
-import { checkSignal, shortRead, sourceError } from './checks.ts';
+import { blobError, readBlob } from './blob.ts';
+import { checkSignal, sourceError } from './checks.ts';
 
 /** What is used of `FileSystemFileHandle`. */
 export interface OpfsHandle {
@@ -53,6 +53,7 @@ class OpfsSource implements Source {
   truncateSync?: (size: number) => void;
   sync?: (signal?: AbortSignal) => Promise<void>;
   syncSync?: () => void;
+  closeSync?: () => void;
 
   constructor(handle: OpfsHandle, writable: boolean) {
     this.name = handle.name;
@@ -68,6 +69,10 @@ class OpfsSource implements Source {
     this.access = access;
     const size = await this.told(0, () => access.size());
     if (access instanceof SyncAccess) {
+      this.closeSync = () => {
+        this.access = null;
+        access.close();
+      };
       this.readSync = (into, at) => this.now(at, () => access.read(into, at));
       if (writable) {
         this.writeSync = (from, at) => this.now(at, () => access.write(from, at));
@@ -208,23 +213,15 @@ class SnapshotAccess implements Access {
     const isAhead = (size: number): boolean => end > size || this.ahead.some(([from, to]) => from < end && at < to);
     while (this.draft !== null && isAhead(this.snapshot?.size ?? 0)) await this.sync();
     while (this.committing !== null) await this.committing;
-    const read = this.readSnapshot(into, at);
+    const { snapshot } = this;
+    if (snapshot === null) return 0;
+    const read = readBlob(this.handle.name, snapshot, [into], at);
     this.reading.add(read);
     try {
       return await read;
     } finally {
       this.reading.delete(read);
     }
-  }
-
-  private async readSnapshot(into: Uint8Array, at: number): Promise<number> {
-    const { snapshot } = this;
-    if (snapshot === null) return 0;
-    const wanted = Math.max(0, Math.min(into.length, snapshot.size - at));
-    const bytes = await snapshot.slice(at, at + wanted).arrayBuffer();
-    if (bytes.byteLength !== wanted) throw shortRead(this.handle.name, at, bytes.byteLength, wanted);
-    into.set(new Uint8Array(bytes));
-    return wanted;
   }
 
   write(from: Uint8Array, at: number): Promise<void> {

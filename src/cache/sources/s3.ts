@@ -8,6 +8,7 @@ import { CacheError } from '../errors.ts';
 import type { Source, SourceHints } from '../source.ts';
 import { checkSignal } from './checks.ts';
 import { discard, type Fetch, type HttpOptions, HttpSource, networkError } from './http.ts';
+import { lengthOf, scatter } from './pieces.ts';
 import { type Asked, answerError, isWeak } from './range.ts';
 
 /** Signs a request; an `AwsClient` of aws4fetch is one. */
@@ -90,19 +91,23 @@ class WholeObject implements Source {
     return { size: this.size };
   }
 
-  async read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
-    const length = Math.max(0, Math.min(into.length, this.size - at));
+  read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+    return this.readv([into], at, signal);
+  }
+
+  async readv(pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<number> {
+    const length = Math.max(0, Math.min(lengthOf(pieces), this.size - at));
     if (this.staged !== null || length === 0) {
       checkSignal(this.name, signal, at);
-      if (this.staged !== null) into.set(this.staged.subarray(at, at + length));
+      if (this.staged !== null) scatter(this.staged.subarray(at, at + length), pieces);
       return length;
     }
     const { version } = this.reader;
     try {
-      return await this.reader.read(into, at, signal);
+      return await this.reader.readv(pieces, at, signal);
     } catch (error) {
       // Asked of the old object, answered by the one that we put there.
-      if (this.reader.version !== version) return this.read(into, at, signal);
+      if (this.reader.version !== version) return this.readv(pieces, at, signal);
       throw error;
     }
   }
