@@ -1,8 +1,8 @@
 /** What the package promises to those who install it. */
 import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { root, text } from '../tools/sources.ts';
-import { importsOf, resolved } from './help/imports.ts';
+import { root, sources, text } from '../tools/sources.ts';
+import { importsOf, resolved, typeImportsOf } from './help/imports.ts';
 
 interface Manifest {
   readonly name: string;
@@ -56,7 +56,15 @@ describe('package', () => {
   });
 
   test('the names that can be imported', () => {
-    expect(Object.keys(manifest.exports)).toEqual(['.', './lab', './cache/sources', './cache/node', './package.json']);
+    const adapters = sources('src/cache/adapters').map((path) =>
+      path.slice('src/cache/adapters/'.length, -'.ts'.length),
+    );
+    const shared = ['bytes', 'folders', 'sqlite_files'];
+    expect(Object.keys(manifest.exports)).toEqual([
+      ...['.', './lab', './cache/sources', './cache/node'],
+      ...adapters.filter((name) => !shared.includes(name)).map((name) => `./cache/adapters/${name}`),
+      './package.json',
+    ]);
     for (const { source } of entries()) expect(existsSync(root + source), source).toBe(true);
     for (const target of Object.values(manifest.exports))
       if (typeof target !== 'string') expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
@@ -101,8 +109,10 @@ describe('package', () => {
       const visit = (path: string): void => {
         if (seen.has(path)) return;
         seen.add(path);
+        const types = entry.name.startsWith('./cache/adapters/') ? typeImportsOf(text(path)) : [];
         for (const specifier of importsOf(text(path))) {
           const target = resolved(path, specifier);
+          if (types.includes(specifier) && manifest.peerDependencies[specifier] !== undefined) continue;
           if (target === null) outside.push(`${path} -> ${specifier}`);
           else visit(target);
         }

@@ -7,6 +7,19 @@ export function importsOf(text: string): string[] {
   return ts.preProcessFile(text, true, true).importedFiles.map((file) => file.fileName);
 }
 
+/** Specifiers that stand in `import type … from` alone, of which nothing is left in what is built. */
+export function typeImportsOf(text: string): string[] {
+  const file = ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest, true);
+  const imports = file.statements
+    .filter((s) => ts.isImportDeclaration(s))
+    .map((s) => ({
+      specifier: (s.moduleSpecifier as ts.StringLiteral).text,
+      type: s.importClause?.isTypeOnly === true,
+    }));
+  const values = imports.filter((i) => !i.type).map((i) => i.specifier);
+  return imports.map((i) => i.specifier).filter((specifier) => !values.includes(specifier));
+}
+
 /** The file that a relative specifier of `path` means; null for a package or `node:` module. */
 export function resolved(path: string, specifier: string): string | null {
   return specifier.startsWith('.') ? posix.join(posix.dirname(path), specifier) : null;

@@ -4,10 +4,13 @@ import type { Source } from '../source.ts';
 import { type MemorySource, memorySource } from '../sources/memory.ts';
 import type { Folder } from './sqlite_files.ts';
 
+export interface MemoryFolder extends Folder {
+  /** What the file holds now. */
+  bytes(name: string): Uint8Array | undefined;
+}
+
 /** Files in memory, with `files` at first: they live as long as the folder. */
-export function memoryFolder(
-  files: Readonly<Record<string, Uint8Array>> = {},
-): Folder & { bytes(name: string): Uint8Array | undefined } {
+export function memoryFolder(files: Readonly<Record<string, Uint8Array>> = {}): MemoryFolder {
   const sources = new Map<string, MemorySource>();
   for (const [name, bytes] of Object.entries(files)) sources.set(name, memorySource(bytes, { name }));
   return {

@@ -1,4 +1,4 @@
-/** PMTiles archives on the cache, for pmtiles: `new PMTiles(pmtilesSource(file, { key, EtagMismatch }))`. */
+/** PMTiles archives on the cache, for pmtiles: `new PMTiles(pmtilesSource(open, { key, EtagMismatch }))`. */
 import type { EtagMismatch, Source } from 'pmtiles';
 import { CacheError } from '../errors.ts';
 import { bufferAt, type ReadableFile } from './bytes.ts';
@@ -6,46 +6,60 @@ import { bufferAt, type ReadableFile } from './bytes.ts';
 export interface PmtilesOptions {
   /** The archive's name in pmtiles' own cache of directories: one for each archive. */
   readonly key: string;
-  /** pmtiles' own class: an archive that changed is told with it, and pmtiles forgets its directories. */
+  /** pmtiles' own class: with it pmtiles is told that the archive changed, forgets its directories and asks again. */
   readonly EtagMismatch: typeof EtagMismatch;
-  /** Opens the archive again after it changed, so that pmtiles' second attempt reads the new one. */
-  readonly reopen?: () => Promise<ReadableFile>;
+}
+
+export interface PmtilesSource extends Source {
+  /** Closes the file. A later read opens it again. */
+  close(): Promise<void>;
 }
 
 /**
- * The archive as pmtiles reads it. When the object under the file changes, the read that notices rejects with
- * EtagMismatch; with `reopen`, pmtiles then begins again on the new archive and its caller sees nothing of it.
+ * The archive as pmtiles reads it. `open` opens it in the cache: for the first read, and again after the object was seen
+ * to change. Then the read that noticed rejects with EtagMismatch, pmtiles begins again on the new archive, and its
+ * caller sees nothing of it.
  */
-export function pmtilesSource(file: ReadableFile, options: PmtilesOptions): Source {
-  // pmtiles keeps what it read under the etag that came with it, and asks again with it. Each opening has one of its own.
-  let opening = 1;
-  let now: Promise<ReadableFile> = Promise.resolve(file);
+export function pmtilesSource(open: () => Promise<ReadableFile>, options: PmtilesOptions): PmtilesSource {
+  // pmtiles keeps what it read under the etag that came with it and asks again with it. Each opening has one of its own.
+  let opening = 0;
+  let file: Promise<ReadableFile> | undefined;
 
-  function changed(cause: CacheError, seen: number): never {
-    if (seen === opening && options.reopen !== undefined) {
-      const old = now;
-      const { reopen } = options;
-      opening += 1;
-      now = old.then((stale) => stale.close()).then(reopen, reopen);
-      now.catch(() => undefined);
-    }
-    throw new options.EtagMismatch(cause.message, { cause });
+  function opened(): Promise<ReadableFile> {
+    if (file !== undefined) return file;
+    opening += 1;
+    const mine = open();
+    file = mine;
+    // One that failed is tried again by the next read.
+    mine.catch(() => {
+      if (file === mine) file = undefined;
+    });
+    return mine;
+  }
+
+  async function close(): Promise<void> {
+    const old = file;
+    file = undefined;
+    await (await old)?.close();
   }
 
   return {
     getKey: () => options.key,
-    getBytes: async (offset, length, signal, etag) => {
-      const mine = opening;
-      if (etag !== undefined && etag !== String(mine)) {
-        throw new options.EtagMismatch(`${options.key} was opened again since this part of it was read`);
+    async getBytes(offset, length, signal, etag) {
+      const from = opened();
+      const mine = String(opening);
+      if (etag !== undefined && etag !== mine) {
+        throw new options.EtagMismatch(`${options.key}: opened again since the directory was read`);
       }
       try {
-        const data = await bufferAt(await now, offset, length, signal);
-        return { data, etag: String(mine) };
+        return { data: await bufferAt(await from, offset, length, signal), etag: mine };
       } catch (error) {
-        if (error instanceof CacheError && error.code === 'CHANGED') changed(error, mine);
-        throw error;
+        if (!(error instanceof CacheError) || error.code !== 'CHANGED') throw error;
+        // What a file that is left behind still has to say is of no use.
+        if (file === from) await close().catch(() => undefined);
+        throw new options.EtagMismatch(error.message, { cause: error });
       }
     },
+    close,
   };
 }

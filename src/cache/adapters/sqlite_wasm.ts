@@ -14,6 +14,7 @@ import {
   SqliteFiles,
 } from './sqlite_files.ts';
 
+export { fixedFolder, type MemoryFolder, memoryFolder } from './folders.ts';
 export type { DatabaseCache, DatabaseFile, Folder } from './sqlite_files.ts';
 
 export interface SqliteWasmOptions {

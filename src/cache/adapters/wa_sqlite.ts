@@ -15,6 +15,7 @@ import {
   SqliteFiles,
 } from './sqlite_files.ts';
 
+export { fixedFolder, type MemoryFolder, memoryFolder } from './folders.ts';
 export type { DatabaseCache, DatabaseFile, Folder } from './sqlite_files.ts';
 
 /** What the factory of a wa-sqlite build resolves to. */
@@ -65,6 +66,9 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
     return true;
   };
 
+  // Of a method that may wait the asynchronous builds take a promise and nothing else.
+  const answer = (result: Now<number>): Now<number> => (waits ? Promise.resolve(result) : result);
+
   // While a call waits, the module's memory may grow and move: what waits works on a buffer of its own.
   async function readAside(file: number, pointer: number, length: number, at: number): Promise<number> {
     const own = new Uint8Array(length);
@@ -85,20 +89,21 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
 
     xOpen(_vfs, name, file, flags, outFlags): Now<number> {
       const path = name === 0 ? null : module.UTF8ToString(name);
-      return files.open(path, file, flags, (got) => {
+      const result = files.open(path, file, flags, (got) => {
         if (outFlags !== 0) setInt32(outFlags, got);
       });
+      return answer(result);
     },
-    xDelete: (_vfs, name, syncDir) => files.remove(module.UTF8ToString(name), syncDir !== 0),
+    xDelete: (_vfs, name, syncDir) => answer(files.remove(module.UTF8ToString(name), syncDir !== 0)),
     xAccess: (_vfs, name, _flags, out) =>
-      files.access(module.UTF8ToString(name), (there) => setInt32(out, there ? 1 : 0)),
+      answer(files.access(module.UTF8ToString(name), (there) => setInt32(out, there ? 1 : 0))),
     xFullPathname: (_vfs, name, room, out) =>
       setText(out, room, module.UTF8ToString(name)) ? SQLITE.OK : SQLITE.CANTOPEN,
     xGetLastError(_vfs, room, out) {
       if (room > 0) setText(out, room, files.lastError.slice(0, Math.floor((room - 1) / 4)));
       return SQLITE.OK;
     },
-    xClose: (file) => files.close(file),
+    xClose: (file) => answer(files.close(file)),
     xRead(file, pointer, length, low, high) {
       const at = offset(low, high);
       if (waits) return readAside(file, pointer, length, at);
@@ -106,10 +111,10 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
     },
     xWrite(file, pointer, length, low, high) {
       const from = module.HEAPU8.subarray(pointer, pointer + length);
-      return files.write(file, waits ? from.slice() : from, offset(low, high));
+      return answer(files.write(file, waits ? from.slice() : from, offset(low, high)));
     },
-    xTruncate: (file, low, high) => files.truncate(file, offset(low, high)),
-    xSync: (file) => files.sync(file),
+    xTruncate: (file, low, high) => answer(files.truncate(file, offset(low, high))),
+    xSync: (file) => answer(files.sync(file)),
     xFileSize(file, out) {
       setInt64(out, BigInt(files.size(file)));
       return SQLITE.OK;
