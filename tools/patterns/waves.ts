@@ -1,0 +1,52 @@
+/**
+ * A source that answers in waves: what a reader asks for before it can go on is answered together, and logged with the number
+ * of its wave. So a recording says what was asked for at the same time, whatever the machine's speed.
+ */
+
+export interface Asked {
+  readonly wave: number;
+  readonly at: number;
+  readonly length: number;
+}
+
+export class Waves {
+  readonly log: Asked[] = [];
+  readonly size: number;
+  private readonly bytes: (at: number, length: number) => ArrayBuffer;
+  private wave = 0;
+  private waiting: (() => void)[] = [];
+
+  constructor(size: number, bytes: (at: number, length: number) => ArrayBuffer) {
+    this.size = size;
+    this.bytes = bytes;
+  }
+
+  read(at: number, length: number): Promise<ArrayBuffer> {
+    const n = Math.min(length, this.size - at);
+    this.log.push({ wave: this.wave, at, length: n });
+    if (this.waiting.length === 0) this.whenIdle(0);
+    return new Promise((resolve) => this.waiting.push(() => resolve(this.bytes(at, n))));
+  }
+
+  /** The reader is idle when four turns of the event loop brought nothing new. */
+  private whenIdle(turns: number): void {
+    const seen = this.waiting.length;
+    setImmediate(() => {
+      const next = this.waiting.length > seen ? 0 : turns + 1;
+      if (next < 4) this.whenIdle(next);
+      else this.answer();
+    });
+  }
+
+  private answer(): void {
+    const { waiting } = this;
+    this.waiting = [];
+    this.wave++;
+    for (const resolve of waiting) resolve();
+  }
+
+  csv(title: string): string {
+    const lines = this.log.map(({ wave, at, length }) => `${wave},${at},${length}`);
+    return `# ${title}\nsize,${this.size}\n${lines.join('\n')}\n`;
+  }
+}
