@@ -22,6 +22,7 @@ import type { Zones } from './mmzone.ts';
 import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
 import type { RmapWalk } from './rmap_walk.ts';
+import type { Slabs } from './slab.ts';
 import type { FolioBatches } from './swap.ts';
 import type { Swap } from './swap_table.ts';
 import type { Thp } from './thp.ts';
@@ -132,6 +133,7 @@ export interface Machine {
   /** A bit a frame: its page may hold something other than zeros. */
   readonly written: Int32Array;
   readonly pt: PageTables;
+  readonly slab: Slabs;
   readonly spaces: AddressSpaces;
   readonly files: Files;
   /** Rows of `spaces` and `files` in use, row 0 (none) included. */

@@ -20,6 +20,7 @@ import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
 import { rmapWalkState } from './rmap_walk.ts';
+import { slabsInit } from './slab.ts';
 import { batchesInit } from './swap.ts';
 import { swapInit } from './swap_table.ts';
 import { mthpTable, thpInit } from './thp.ts';
@@ -72,6 +73,7 @@ export function machine(config: MachineConfig): Machine {
     khugepaged: khugepagedInit(),
     collapse: collapseInit(geometry.levels[0].bits),
     written: writtenInit(frames),
+    slab: slabsInit(),
     pt: pageTablesInit(geometry, config.thp && config.release.contpte),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),
