@@ -61,7 +61,7 @@ describe('package', () => {
     );
     const shared = ['bytes', 'folders', 'sqlite_files'];
     expect(Object.keys(manifest.exports)).toEqual([
-      ...['.', './lab', './cache/sources', './cache/node'],
+      ...['.', './lab', './cache', './cache/sources', './cache/node'],
       ...adapters.filter((name) => !shared.includes(name)).map((name) => `./cache/adapters/${name}`),
       './package.json',
     ]);

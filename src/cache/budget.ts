@@ -1,0 +1,59 @@
+/**
+ * How a budget is spent. Everything that the cache holds is inside it: the bytes of pages, and for each page what the engine
+ * keeps about it.
+ *
+ *   a page     its bytes
+ *              64    struct page, in the layout of the memory map
+ *              32    state of the blocks of large folios, order of the lists
+ *              140   nodes of the index: one for four pages, of 560 bytes each
+ *
+ * A node is needed for each 256 KiB (with 4 KiB pages) of a file that anything is cached of, so that only a file of sixteen
+ * times the budget and more, read a page here and a page there, can want more nodes than that: then pages go before nodes do.
+ */
+import { formatBytes } from '../base/units.ts';
+import { CacheError } from './errors.ts';
+
+const MAP_BYTES = 64;
+const STATE_BYTES = 32;
+const NODE_BYTES = 560;
+const PAGES_A_NODE = 4;
+/** The engine needs that many pages to work with. */
+const PAGES_MIN = 256;
+/** Nodes that one call of the engine may add, at most: two windows of readahead and the way to them. */
+export const NODES_MARGIN = 192;
+
+export interface Budget {
+  readonly bytes: number;
+  readonly pageSize: number;
+  readonly frames: number;
+  /** Nodes of the index that there is room for. */
+  readonly nodes: number;
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+
+/** Bytes of a number or of '64MiB', '64M', '64mb', '65536': units are powers of 1024. */
+export function bytesOf(what: string, size: string | number): number {
+  if (typeof size === 'number') {
+    if (Number.isSafeInteger(size) && size >= 0) return size;
+    throw new CacheError('NO_BUDGET', `${what} ${size}: expected a whole number of bytes`);
+  }
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i.exec(size);
+  if (match === null) throw new CacheError('NO_BUDGET', `${what} '${size}': expected a size as 256MiB`);
+  return Math.floor(Number(match[1]) * (UNITS[(match[2] as string).toLowerCase()] as number));
+}
+
+/** What fits into `memory`. */
+export function budgetOf(memory: string | number, pageSize: number): Budget {
+  const bytes = bytesOf('memory', memory);
+  if (pageSize !== 4096 && pageSize !== 16384 && pageSize !== 65536)
+    throw new CacheError('NO_BUDGET', `pageSize ${pageSize}: expected 4096, 16384 or 65536`);
+  const perPage = pageSize + MAP_BYTES + STATE_BYTES + NODE_BYTES / PAGES_A_NODE;
+  const fixed = NODES_MARGIN * NODE_BYTES;
+  const frames = Math.floor((bytes - fixed) / perPage);
+  if (frames < PAGES_MIN) {
+    const least = formatBytes(Math.ceil((PAGES_MIN * perPage + fixed) / 2 ** 10) * 2 ** 10);
+    throw new CacheError('NO_BUDGET', `memory ${formatBytes(bytes)}: expected at least ${least}`);
+  }
+  return { bytes, pageSize, frames, nodes: Math.floor(frames / PAGES_A_NODE) + NODES_MARGIN };
+}

@@ -1,0 +1,119 @@
+/**
+ * The bytes behind the machine's frames: places in one buffer of the budget. Frame p is [p × page, (p + 1) × page), so that a
+ * folio's bytes lie together.
+ */
+import type { FolioId } from '../mm/ids.ts';
+import type { FolioBytes, Machine } from '../mm/machine.ts';
+import { folioNrPages, folioPfn } from '../mm/mm_types.ts';
+
+export class CacheBytes implements FolioBytes {
+  readonly all: Uint8Array<ArrayBuffer>;
+  private readonly pageSize: number;
+  private m: Machine | null = null;
+  /** Where the read in progress goes: `into` from `at` on, then the pieces after it; null: nobody wants the bytes. */
+  private into: Uint8Array | null = null;
+  private at = 0;
+  private pieces: readonly Uint8Array[] | null = null;
+  private next = 0;
+  /** What the write in progress brings, and how far it is; null: zeros. */
+  private from: Uint8Array | null = null;
+  private fromAt = 0;
+
+  /** Throws a RangeError when the host has no such buffer. */
+  constructor(frames: number, pageSize: number) {
+    this.all = new Uint8Array(new ArrayBuffer(frames * pageSize));
+    this.pageSize = pageSize;
+  }
+
+  attach(m: Machine): void {
+    this.m = m;
+    m.bytes = this;
+  }
+
+  private place(folio: FolioId): number {
+    return folioPfn((this.m as Machine).map, folio) * this.pageSize;
+  }
+
+  /** Bytes of the folio from `offset` on. */
+  of(folio: FolioId, offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const at = this.place(folio) + offset;
+    return new Uint8Array(this.all.buffer, at, length);
+  }
+
+  /** Where the folio begins in `all`. */
+  offsetOf(folio: FolioId): number {
+    return this.place(folio);
+  }
+
+  /** The next copies to a reader go there. */
+  readInto(into: Uint8Array, at: number): void {
+    this.into = into;
+    this.at = at;
+    this.pieces = null;
+  }
+
+  /** The same for several pieces, `done` bytes of which are filled; none: the bytes are not wanted. */
+  readIntoPieces(pieces: readonly Uint8Array[], done: number): void {
+    if (pieces.length === 0) {
+      this.into = null;
+      return;
+    }
+    let skip = done;
+    let i = 0;
+    while (i < pieces.length - 1 && skip >= (pieces[i] as Uint8Array).length)
+      skip -= (pieces[i++] as Uint8Array).length;
+    this.into = pieces[i] as Uint8Array;
+    this.at = skip;
+    this.pieces = pieces;
+    this.next = i + 1;
+  }
+
+  copyToReader(folio: FolioId, offset: number, length: number): void {
+    let from = this.place(folio) + offset;
+    const { buffer } = this.all;
+    for (let left = length; left > 0; ) {
+      const { into } = this;
+      if (into === null) return;
+      const n = Math.min(left, into.length - this.at);
+      if (n > 0) into.set(new Uint8Array(buffer, from, n), this.at);
+      this.at += n;
+      from += n;
+      left -= n;
+      if (left > 0) {
+        if (this.pieces === null) return;
+        this.into = this.pieces[this.next++] as Uint8Array;
+        this.at = 0;
+      }
+    }
+  }
+
+  /** The next copies from a writer come from there; null: zeros. */
+  writeFrom(from: Uint8Array | null, at: number): void {
+    this.from = from;
+    this.fromAt = at;
+  }
+
+  copyFromWriter(folio: FolioId, offset: number, length: number): void {
+    const at = this.place(folio) + offset;
+    const { from, fromAt } = this;
+    if (from === null) {
+      this.all.fill(0, at, at + length);
+      return;
+    }
+    this.all.set(fromAt === 0 && length === from.length ? from : from.subarray(fromAt, fromAt + length), at);
+    this.fromAt = fromAt + length;
+  }
+
+  /** Zeroes bytes [from, to) of the folio. */
+  zero(folio: FolioId, from: number, to: number): void {
+    if (to <= from) return;
+    const at = this.place(folio);
+    this.all.fill(0, at + from, at + to);
+  }
+
+  copyFolio(to: FolioId, from: FolioId): void {
+    const at = this.place(from);
+    const length = folioNrPages((this.m as Machine).map, to) * this.pageSize;
+    this.all.copyWithin(this.place(to), at, at + length);
+  }
+}

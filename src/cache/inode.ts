@@ -1,0 +1,285 @@
+/**
+ * What all opens of one source share: the file in the machine, the requests to the source, and how far the source agrees with
+ * the file. The source's bytes from `validTo` on are not the file's: they read as zeros, and are cut off before anything is
+ * written past them.
+ */
+import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
+import { NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
+import { filemapFdatawaitRange, filemapFdatawriteRange } from '../mm/page_writeback.ts';
+import { truncateInodePagesRange } from '../mm/truncate.ts';
+import { orAborted } from './abort.ts';
+import type { Core } from './core.ts';
+import { CacheError } from './errors.ts';
+import { Requests } from './requests.ts';
+import type { Source } from './source.ts';
+
+/** Readahead of a source that says nothing of what it costs. @kernel include/linux/pagemap.h VM_READAHEAD_PAGES (6.18) */
+const READAHEAD_BYTES = 128 * 1024;
+const READAHEAD_MAX = 8 * 2 ** 20;
+
+export class Inode {
+  readonly core: Core;
+  readonly source: Source;
+  readonly name: string;
+  readonly group: number;
+  readonly mapping: MappingId;
+  readonly requests: Requests;
+  /** Requests were made that nobody has carried out yet. */
+  asked = false;
+  /** Misses are answered at once; so is write-back. */
+  readonly readsNow: boolean;
+  readonly writesNow: boolean;
+  readonly writable: boolean;
+  /** What may lie between two requests that go out as one. */
+  readonly gapBytes: number;
+  /** Bytes of the source that are the file's. */
+  validTo: number;
+  /** The source holds more than that. */
+  private overlong = false;
+  private resizing: Promise<CacheError | null> | null = null;
+  /** Writes under way that make the source longer. */
+  extending = 0;
+  handles = 0;
+  /** Writes that failed for good so far, and why the last one did. */
+  failures = 0;
+  lastFailure: CacheError | null = null;
+  private locked = false;
+  private readonly queue: (() => void)[] = [];
+
+  constructor(core: Core, source: Source, size: number, group: number, now: boolean) {
+    this.core = core;
+    this.source = source;
+    this.name = source.name;
+    this.group = group;
+    this.readsNow = source.readSync !== undefined;
+    this.writesNow = now && source.writeSync !== undefined;
+    this.writable = source.write !== undefined || source.writeSync !== undefined;
+    const { latencyMs = 0, bytesPerSecond = 0 } = source.hints ?? {};
+    this.gapBytes = Math.floor((latencyMs / 1000) * bytesPerSecond);
+    const most = Math.min(READAHEAD_MAX, core.budget.bytes / 16);
+    const window = Math.min(Math.max(READAHEAD_BYTES, 2 * this.gapBytes), most);
+    this.mapping = core.newMapping(size, Math.max(1, Math.floor(window / core.m.config.pageSize)));
+    core.inodes[this.mapping] = this;
+    this.validTo = size;
+    this.requests = new Requests(core, this);
+  }
+
+  get size(): number {
+    return this.core.m.spaces.size[this.mapping] as number;
+  }
+
+  closed(): CacheError {
+    return new CacheError('CLOSED', `${this.name}: closed`, { source: this.name });
+  }
+
+  // One writer at a time.
+
+  /** Takes the lock if it is free. */
+  tryLock(): boolean {
+    if (this.locked) return false;
+    this.locked = true;
+    return true;
+  }
+
+  async lock(): Promise<void> {
+    if (this.tryLock()) return;
+    await new Promise<void>((resolve) => this.queue.push(resolve));
+  }
+
+  unlock(): void {
+    const next = this.queue.shift();
+    if (next === undefined) this.locked = false;
+    else next();
+  }
+
+  // The source.
+
+  writeFailed(error: CacheError): void {
+    this.failures++;
+    this.lastFailure = error;
+  }
+
+  /** The writer's error, or sync's. */
+  failure(): CacheError {
+    const cause = this.lastFailure;
+    const message = `${this.name}: bytes written earlier are not in the source yet: ${cause?.message ?? ''}`;
+    return new CacheError('WRITE_BACK', message, { source: this.name, cause });
+  }
+
+  /** The file ends at `size` now: what the source has past it must go. */
+  shrunk(size: number): void {
+    if (size >= this.validTo) return;
+    this.validTo = size;
+    this.overlong = true;
+  }
+
+  /** A write to [.., to) is about to start: after a change of the source's size that is under way or due. What went wrong, or null. */
+  async beforeWrite(to: number): Promise<CacheError | null> {
+    if (to <= this.validTo) return null;
+    while (this.resizing !== null) await this.resizing;
+    return this.overlong ? this.cut() : null;
+  }
+
+  /** Makes the source end where the file was cut. */
+  async cut(): Promise<CacheError | null> {
+    while (this.overlong) {
+      const size = this.validTo;
+      const error = await this.resize(async () => {
+        if (this.source.truncate !== undefined) await this.source.truncate(size);
+        else this.source.truncateSync!(size);
+      });
+      if (error !== null) return error;
+      // It may have been cut again meanwhile, further down.
+      if (this.validTo >= size) this.overlong = false;
+    }
+    return null;
+  }
+
+  /** One change of the source's size at a time. */
+  private async resize(work: () => Promise<void>): Promise<CacheError | null> {
+    while (this.resizing !== null) await this.resizing;
+    const done = this.requests.trying(work);
+    this.resizing = done;
+    const error = await done;
+    this.resizing = null;
+    return error;
+  }
+
+  cutFirstNow(to: number): void {
+    if (this.overlong && to > this.validTo) this.cutNow();
+  }
+
+  cutNow(): void {
+    if (!this.overlong) return;
+    this.source.truncateSync!(this.validTo);
+    this.overlong = false;
+  }
+
+  // Write-back.
+
+  /** Writes everything that is dirty and waits for it. */
+  async flush(signal: AbortSignal | undefined): Promise<void> {
+    const { core, mapping } = this;
+    const { m } = core;
+    const before = this.failures;
+    for (const step of [
+      () => filemapFdatawriteRange(m, mapping, 0, PGOFF_MAX, true),
+      () => filemapFdatawaitRange(m, mapping, 0, PGOFF_MAX),
+    ])
+      for (;;) {
+        core.enter(this);
+        m.wait = NO_FOLIO;
+        const done = step();
+        const folio = m.wait;
+        core.kick();
+        if (this.failures !== before) throw this.failure();
+        if (done) break;
+        if (!core.isFree(folio)) await core.waitFor(folio, signal);
+        if (this.failures !== before) throw this.failure();
+      }
+  }
+
+  flushNow(): void {
+    const { core, mapping } = this;
+    const { m } = core;
+    const before = this.failures;
+    for (;;) {
+      core.enter(this);
+      const done =
+        filemapFdatawriteRange(m, mapping, 0, PGOFF_MAX, true) && filemapFdatawaitRange(m, mapping, 0, PGOFF_MAX);
+      this.requests.runNow();
+      core.kick();
+      if (this.failures !== before) throw this.failure();
+      if (done) return;
+      if (this.requests.busy) throw this.cannotWait('syncSync');
+    }
+  }
+
+  /** The source ends where the file does, and holds it durably. */
+  async settle(signal: AbortSignal | undefined): Promise<void> {
+    const { source, size } = this;
+    const cut = await this.cut();
+    if (cut !== null) throw this.failed(cut);
+    while (this.validTo < size) {
+      // Not beside a write that makes it longer: it might cut that off.
+      if (this.extending > 0) {
+        await this.core.waitForAny(signal);
+        continue;
+      }
+      const grown = await this.resize(() => this.grow(size));
+      if (grown !== null) throw this.failed(grown);
+      this.validTo = Math.max(this.validTo, Math.min(size, this.size));
+    }
+    const error = await orAborted(
+      this.requests.trying(async () => {
+        if (source.sync !== undefined) await source.sync();
+        else source.syncSync?.();
+      }),
+      signal,
+    );
+    if (error !== null) throw this.failed(error);
+  }
+
+  settleNow(): void {
+    const { source, size } = this;
+    try {
+      this.cutNow();
+      if (this.validTo < size) {
+        if (source.truncateSync !== undefined) source.truncateSync(size);
+        else source.writeSync?.(new Uint8Array(1), size - 1);
+        this.validTo = size;
+      }
+      source.syncSync?.();
+    } catch (cause) {
+      throw this.failed(this.requests.wrap(cause));
+    }
+  }
+
+  /** A file that has grown without anything written at its end. */
+  private async grow(size: number): Promise<void> {
+    const { source } = this;
+    if (source.truncate !== undefined) await source.truncate(size);
+    else if (source.truncateSync !== undefined) source.truncateSync(size);
+    else await source.write!(new Uint8Array(1), size - 1);
+  }
+
+  private failed(error: CacheError): CacheError {
+    this.writeFailed(error);
+    return this.failure();
+  }
+
+  cannotWait(what: string): CacheError {
+    const { name } = this;
+    return new CacheError('SOURCE', `${name}: ${what} would have to wait for the source`, { source: name });
+  }
+
+  /** Drops what is cached; nothing of it is dirty or wanted. */
+  async drop(): Promise<void> {
+    const { core, mapping } = this;
+    const { m } = core;
+    this.requests.cancel();
+    while (this.requests.busy) {
+      core.kick();
+      if (this.requests.busy) await core.waitForAny(undefined);
+    }
+    for (;;) {
+      m.wait = NO_FOLIO;
+      if (truncateInodePagesRange(m, mapping, 0, Number.POSITIVE_INFINITY)) break;
+      const folio: FolioId = m.wait;
+      core.kick();
+      if (!core.isFree(folio)) await core.waitFor(folio, undefined);
+    }
+    core.dropMapping(mapping);
+  }
+
+  dropNow(): void {
+    const { core, mapping } = this;
+    if (!truncateInodePagesRange(core.m, mapping, 0, Number.POSITIVE_INFINITY)) throw this.cannotWait('closeSync');
+    core.dropMapping(mapping);
+  }
+
+  /** A new open of it, in the machine. */
+  openFile(): FileId {
+    return this.core.newFile(this.mapping);
+  }
+}

@@ -1,0 +1,372 @@
+/**
+ * Requests to one source. The engine asks folio by folio and window by window; what lies together goes out as one request,
+ * and so does what is parted by less than it takes to ask twice (latency × bandwidth). Each is tried a few times, with pauses
+ * that double. Bytes go straight between the source and the folios, which are locked or under write-back meanwhile.
+ */
+import { pause } from './abort.ts';
+import type { Core, Failure } from './core.ts';
+import { CacheError } from './errors.ts';
+import type { Inode } from './inode.ts';
+
+/** One request of the engine, [from, to) of the file. */
+interface Asked {
+  readonly from: number;
+  readonly to: number;
+  /** Nobody waits for it yet. */
+  readonly ahead: boolean;
+  /** It reaches to the end of the file: what the folio holds past it becomes zeros. */
+  readonly last: boolean;
+}
+
+/** Some of them, in order, that go out together. */
+type Joined = readonly Asked[];
+
+/** Buffers of one request: IOV_MAX is 1024. */
+const PIECES_MAX = 1024;
+const SINK_BYTES = 65536;
+const PARALLEL = 6;
+
+export class Requests {
+  private readonly core: Core;
+  private readonly inode: Inode;
+  private reads: Asked[] = [];
+  private writes: Asked[] = [];
+  /** Requests under way, by kind. */
+  reading = 0;
+  writing = 0;
+  private scheduled = false;
+  /** Where bytes go that are read over. */
+  private sink: Uint8Array | null = null;
+  private readonly abort = new AbortController();
+
+  constructor(core: Core, inode: Inode) {
+    this.core = core;
+    this.inode = inode;
+  }
+
+  get busy(): boolean {
+    return this.reading + this.writing + this.reads.length + this.writes.length > 0;
+  }
+
+  read(from: number, to: number, ahead: boolean): void {
+    this.reads.push({ from, to, ahead, last: to >= this.inode.size });
+  }
+  write(from: number, to: number): void {
+    this.writes.push({ from, to, ahead: false, last: false });
+  }
+
+  /** Nothing is waited for any longer. */
+  cancel(): void {
+    this.abort.abort();
+  }
+
+  /** Carries out what has been asked: at once where the source can, else in a moment, when more may have been asked. */
+  start(): void {
+    const { inode } = this;
+    if (inode.readsNow) this.runReadsNow();
+    if (inode.writesNow) this.runWritesNow();
+    if (this.scheduled || this.reads.length + this.writes.length === 0) return;
+    this.scheduled = true;
+    queueMicrotask(() => {
+      this.scheduled = false;
+      this.dispatch();
+    });
+  }
+
+  /** The same for a caller that cannot wait, as far as the source has synchronous methods. */
+  runNow(): void {
+    const { source } = this.inode;
+    if (source.readSync !== undefined) this.runReadsNow();
+    if (source.writeSync !== undefined) this.runWritesNow();
+  }
+
+  // Which requests go out together.
+
+  private take(list: Asked[], gap: number): Joined {
+    list.sort((a, b) => a.from - b.from);
+    let first = list.findIndex((r) => !r.ahead);
+    if (first < 0) first = 0;
+    let last = first;
+    const most = this.inode.source.hints?.maxRequest ?? Number.POSITIVE_INFINITY;
+    const at = (i: number): Asked => list[i] as Asked;
+    while (first > 0 && at(first).from - at(first - 1).to <= gap && at(last).to - at(first - 1).from <= most) first--;
+    while (last + 1 < list.length && at(last + 1).from - at(last).to <= gap && at(last + 1).to - at(first).from <= most)
+      last++;
+    return list.splice(first, last - first + 1);
+  }
+
+  private dispatch(): void {
+    const { inode, core } = this;
+    const parallel = inode.source.hints?.parallel ?? PARALLEL;
+    while (this.reads.length > 0 && this.reading < parallel) {
+      // Bytes that are being written are not read over.
+      const gap = this.writing + this.writes.length === 0 && inode.source.readv !== undefined ? inode.gapBytes : 0;
+      const joined = this.take(this.reads, gap);
+      core.counts.joined += joined.length - 1;
+      this.reading++;
+      void this.runRead(joined);
+    }
+    while (this.writes.length > 0 && this.writing < parallel) {
+      const joined = this.take(this.writes, 0);
+      core.counts.joined += joined.length - 1;
+      this.writing++;
+      void this.runWrite(joined);
+    }
+  }
+
+  // Reading.
+
+  /**
+   * The buffers of [from, to) of a request: the folios' own bytes, and the sink for what lies between. What the source does
+   * not hold becomes zeros here. Returns the end of what must be read.
+   */
+  private buffersOf(joined: Joined, pieces: Uint8Array[]): number {
+    const { core, inode } = this;
+    let end = (joined[0] as Asked).from;
+    for (const r of joined) {
+      const stop = Math.min(r.to, inode.validTo);
+      if (r.from < stop) {
+        for (let gap = r.from - end; gap > 0; gap -= SINK_BYTES) {
+          this.sink ??= new Uint8Array(SINK_BYTES);
+          pieces.push(this.sink.subarray(0, Math.min(gap, SINK_BYTES)));
+        }
+        core.buffers(inode.mapping, r.from, stop, pieces);
+        end = stop;
+      }
+      core.zero(inode.mapping, Math.max(stop, r.from), r.to);
+      if (r.last) core.zeroRest(inode.mapping, r.to);
+    }
+    return end;
+  }
+
+  private async runRead(joined: Joined): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    const from = (joined[0] as Asked).from;
+    const to = this.buffersOf(joined, pieces);
+    const error = to > from ? await this.trying(() => this.fetch(pieces, from, to - from)) : null;
+    this.reading--;
+    this.endReads(joined, error);
+    this.core.kick();
+    this.dispatch();
+  }
+
+  private async fetch(pieces: readonly Uint8Array[], from: number, length: number): Promise<void> {
+    const { source } = this.inode;
+    const { counts } = this.core;
+    const { signal } = this.abort;
+    counts.readBytes += length;
+    const most = source.hints?.maxRequest ?? Number.POSITIVE_INFINITY;
+    const parts = cutAt(pieces, source.readv === undefined ? 1 : PIECES_MAX, most);
+    counts.reads += parts.length;
+    let at = from;
+    // All of them settle before the buffers are let go.
+    const ends = await Promise.allSettled(
+      parts.map(async (part) => {
+        const begin = at;
+        const want = part.reduce((sum, piece) => sum + piece.length, 0);
+        at += want;
+        const got =
+          part.length > 1 && source.readv !== undefined
+            ? await source.readv(part, begin, signal)
+            : await source.read(part[0] as Uint8Array, begin, signal);
+        this.check(got, begin, want);
+      }),
+    );
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  }
+
+  private check(got: number, from: number, length: number): void {
+    if (got === length) return;
+    const { name } = this.inode;
+    if (!(Number.isSafeInteger(got) && got >= 0 && got < length))
+      throw new CacheError('WRONG_SIZE', `${name}: ${got} bytes at ${from} where ${length} were asked for`, {
+        source: name,
+        at: from,
+      });
+    throw new CacheError('SHORT_READ', `${name}: ${got} of ${length} bytes at ${from}, inside the size it announced`, {
+      source: name,
+      at: from,
+      retryable: true,
+    });
+  }
+
+  private runReadsNow(): void {
+    const { inode, core } = this;
+    const { source } = inode;
+    while (this.reads.length > 0) {
+      const joined = this.take(this.reads, 0);
+      core.counts.joined += joined.length - 1;
+      const pieces: Uint8Array[] = [];
+      const from = (joined[0] as Asked).from;
+      const to = this.buffersOf(joined, pieces);
+      let error: CacheError | null = null;
+      try {
+        if (to > from) {
+          core.counts.readBytes += to - from;
+          if (pieces.length > 1 && source.readvSync !== undefined) {
+            core.counts.reads++;
+            this.check(source.readvSync(pieces, from), from, to - from);
+          } else {
+            let at = from;
+            for (const piece of pieces) {
+              core.counts.reads++;
+              this.check(source.readSync!(piece, at), at, piece.length);
+              at += piece.length;
+            }
+          }
+        }
+      } catch (cause) {
+        error = this.wrap(cause);
+        core.counts.failures++;
+      }
+      this.endReads(joined, error);
+    }
+  }
+
+  private endReads(joined: Joined, error: CacheError | null): void {
+    const { core, inode } = this;
+    for (const r of joined) {
+      const folios = core.foliosIn(inode.mapping, r.from, r.to);
+      core.fs.endRead(core.m, inode.mapping, r.from, r.to - r.from, error === null);
+      const failure: Failure | null =
+        error === null ? null : { error, alone: joined.length === 1 && folios.length === 1 };
+      core.ended(folios, failure);
+    }
+  }
+
+  // Writing.
+
+  private async runWrite(joined: Joined): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    const { from, to } = this.source(joined, pieces);
+    const { inode } = this;
+    let error: CacheError | null = null;
+    if (to > from) {
+      error = await inode.beforeWrite(to);
+      const longer = to > inode.validTo ? 1 : 0;
+      inode.extending += longer;
+      error ??= await this.trying(() => this.store(pieces, from, to - from));
+      inode.extending -= longer;
+    }
+    this.writing--;
+    this.endWrites(joined, error, to);
+    this.core.kick();
+    this.dispatch();
+  }
+
+  /** The bytes of a write, which hold still. The end of the file cuts it. */
+  private source(joined: Joined, pieces: Uint8Array[]): { from: number; to: number } {
+    const { core, inode } = this;
+    const { from } = joined[0] as Asked;
+    const to = Math.min((joined[joined.length - 1] as Asked).to, inode.size);
+    if (to > from) core.buffers(inode.mapping, from, to, pieces);
+    return { from, to };
+  }
+
+  private async store(pieces: readonly Uint8Array[], from: number, length: number): Promise<void> {
+    const { source } = this.inode;
+    const { counts } = this.core;
+    const { signal } = this.abort;
+    counts.writtenBytes += length;
+    let at = from;
+    for (const part of cutAt(pieces, source.writev === undefined ? 1 : PIECES_MAX, Number.POSITIVE_INFINITY)) {
+      counts.writes++;
+      const piece = part[0] as Uint8Array;
+      if (part.length > 1 && source.writev !== undefined) await source.writev(part, at, signal);
+      else if (source.write !== undefined) await source.write(piece, at, signal);
+      else source.writeSync!(piece, at);
+      for (const one of part) at += one.length;
+    }
+  }
+
+  private runWritesNow(): void {
+    const { inode, core } = this;
+    const { source } = inode;
+    while (this.writes.length > 0) {
+      const joined = this.take(this.writes, 0);
+      core.counts.joined += joined.length - 1;
+      const pieces: Uint8Array[] = [];
+      const { from, to } = this.source(joined, pieces);
+      let error: CacheError | null = null;
+      try {
+        if (to > from) {
+          inode.cutFirstNow(to);
+          core.counts.writtenBytes += to - from;
+          let at = from;
+          for (const piece of pieces) {
+            core.counts.writes++;
+            source.writeSync!(piece, at);
+            at += piece.length;
+          }
+        }
+      } catch (cause) {
+        error = this.wrap(cause);
+        core.counts.failures++;
+      }
+      this.endWrites(joined, error, to);
+    }
+  }
+
+  private endWrites(joined: Joined, error: CacheError | null, to: number): void {
+    const { core, inode } = this;
+    if (error === null) inode.validTo = Math.max(inode.validTo, to);
+    else inode.writeFailed(error);
+    for (const r of joined) {
+      const folios = core.foliosIn(inode.mapping, r.from, r.to);
+      core.fs.endWrite(core.m, inode.mapping, r.from, r.to - r.from, error === null);
+      if (error !== null) core.fs.redirty(core.m, inode.mapping, r.from, r.to - r.from);
+      core.ended(folios, error === null ? null : { error, alone: true });
+    }
+  }
+
+  // Trying again.
+
+  /** Does it, and again after a pause when it failed for a reason that may pass. What went wrong in the end, or null. */
+  async trying(work: () => Promise<void>): Promise<CacheError | null> {
+    const { retry, counts } = this.core;
+    const { signal } = this.abort;
+    for (let tried = 0; ; tried++) {
+      try {
+        if (signal.aborted) throw new CacheError('CLOSED', `${this.inode.name}: closed`, { source: this.inode.name });
+        await work();
+        return null;
+      } catch (cause) {
+        const error = this.wrap(cause);
+        if (!error.retryable || tried >= retry.times || signal.aborted) {
+          counts.failures++;
+          return error;
+        }
+        counts.retries++;
+        await pause(error.retryAfterMs ?? retry.delayMs * 2 ** tried, signal);
+      }
+    }
+  }
+
+  wrap(cause: unknown): CacheError {
+    if (cause instanceof CacheError) return cause;
+    const { name } = this.inode;
+    const what = cause instanceof Error ? cause.message : String(cause);
+    return new CacheError('SOURCE', `${name}: ${what}`, { source: name, cause, retryable: true });
+  }
+}
+
+/** Buffers in groups of so many, and so many bytes, at most; a buffer longer than that is cut. */
+function cutAt(pieces: readonly Uint8Array[], count: number, bytes: number): Uint8Array[][] {
+  const parts: Uint8Array[][] = [];
+  let part: Uint8Array[] = [];
+  let room = bytes;
+  for (const piece of pieces)
+    for (let at = 0; at < piece.length; ) {
+      if (part.length === count || room === 0) {
+        parts.push(part);
+        part = [];
+        room = bytes;
+      }
+      const n = Math.min(piece.length - at, room);
+      part.push(n === piece.length ? piece : piece.subarray(at, at + n));
+      room -= n;
+      at += n;
+    }
+  if (part.length > 0) parts.push(part);
+  return parts;
+}
