@@ -5,7 +5,8 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { fileSource } from '../../../src/cache/node/file.ts';
 import { seedOf, stepsOf } from '../../help/fuzz.ts';
 import { content, firstDifference } from '../content.ts';
-import { failsWith, heedsSignals, useAtRandom } from './contract.ts';
+import { failsWith, heedsSignals } from './contract.ts';
+import { useAtRandom } from './random_use.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'quire-file-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -5,7 +5,8 @@ import { type HttpOptions, httpSource } from '../../../src/cache/sources/http.ts
 import { seedOf, stepsOf } from '../../help/fuzz.ts';
 import { content, firstWrong } from '../content.ts';
 import { FAULTS, FaultServer } from '../http_server.ts';
-import { failsWith, heedsSignals, joined, useAtRandom } from './contract.ts';
+import { failsWith, heedsSignals } from './contract.ts';
+import { joined, useAtRandom } from './random_use.ts';
 
 let server: FaultServer;
 let urls = 0;

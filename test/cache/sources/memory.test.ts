@@ -3,7 +3,8 @@ import { blobSource } from '../../../src/cache/sources/blob.ts';
 import { memorySource } from '../../../src/cache/sources/memory.ts';
 import { seedOf, stepsOf } from '../../help/fuzz.ts';
 import { content, firstDifference } from '../content.ts';
-import { failsWith, heedsSignals, useAtRandom } from './contract.ts';
+import { failsWith, heedsSignals } from './contract.ts';
+import { useAtRandom } from './random_use.ts';
 
 describe('memorySource', () => {
   test('random use', async () => {

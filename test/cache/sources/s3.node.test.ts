@@ -4,7 +4,8 @@ import { type S3Options, s3Source } from '../../../src/cache/sources/s3.ts';
 import { seedOf, stepsOf } from '../../help/fuzz.ts';
 import { content, firstDifference, firstWrong } from '../content.ts';
 import { KEYS, S3Server } from '../s3_server.ts';
-import { failsWith, heedsSignals, useAtRandom } from './contract.ts';
+import { failsWith, heedsSignals } from './contract.ts';
+import { useAtRandom } from './random_use.ts';
 
 let store: S3Server;
 let names = 0;
