@@ -3,7 +3,7 @@ import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
 import { CountReporter } from './test/help/reporter.ts';
 
-/** A browser that answers. The engine's tests run in it a second time; tests that need Node are named NAME.node.test.ts. */
+/** A browser that answers. The tests of the engine and the cache run in it a second time; NAME.node.test.ts needs Node, NAME.browser.test.ts a browser. */
 const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   (path) => spawnSync(path, ['--version'], { stdio: 'ignore', timeout: 20_000 }).status === 0,
 );
@@ -11,14 +11,15 @@ const notes = chromium === undefined ? ['browser tests: not run, no chromium on 
 
 /** A test that hangs ends; none is meant to be fast. */
 const testTimeout = 180_000;
-const node = { test: { name: 'node', include: ['test/**/*.test.ts'], testTimeout } };
+const node = { test: { name: 'node', include: ['test/**/*.test.ts'], exclude: ['**/*.browser.test.ts'], testTimeout } };
 const browser = (executablePath: string) => ({
   // Found before the first test: a package met later would reload the page under a running test.
   optimizeDeps: { include: ['fast-check'] },
   test: {
     name: 'browser',
-    include: ['test/{base,arch,mm,fs}/**/*.test.ts'],
+    include: ['test/{base,arch,mm,fs,cache}/**/*.test.ts'],
     exclude: ['**/*.node.test.ts'],
+    globalSetup: ['test/cache/browser_setup.ts'],
     testTimeout,
     browser: {
       enabled: true,
