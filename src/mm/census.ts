@@ -115,6 +115,9 @@ export function machineCensus(m: Machine): Census {
     }
     cached += t.pcpCount[zone];
   }
+  // A page of vmalloc does not know it: its area does.
+  pieces[OWNER_ROW.kernel] -= m.vmalloc.nrPages;
+  pieces[OWNER_ROW.vmalloc] += m.vmalloc.nrPages;
   assert(pieces[OWNER_ROW.pcp] === cached, 'a page without references is on a free list');
   return { pageSize: m.config.pageSize, frames: zones.frames, pieces };
 }
@@ -124,6 +127,7 @@ function ownerRow(m: Machine, pfn: Pfn): number {
   const { map } = m;
   const typed = typeRows[pageType(map, pfn)];
   if (typed !== undefined) return typed;
+  if (pageFlag(map, pfn, PG.PG_reserved)) return OWNER_ROW.reserved;
   if (pageNetpool(map, pfn) !== 0) return OWNER_ROW.netpool;
   if (pageCount(map, pfn) === 0) return pageFlag(map, pfn, PG.PG_hwpoison) ? OWNER_ROW.hwpoison : OWNER_ROW.pcp;
   const f = pageFolio(map, pfn);

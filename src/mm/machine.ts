@@ -8,6 +8,7 @@ import type { TlbFlushes } from '../arch/tlbflush.ts';
 import type { Xarray } from '../base/xarray_node.ts';
 import type { AddressSpaceOperations, AddressSpaces, Files } from './address_space.ts';
 import type { AnonVmas } from './anon_vma.ts';
+import type { Balloon } from './balloon_compaction.ts';
 import type { ReadBatch } from './filemap.ts';
 import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Khugepaged } from './khugepaged.ts';
@@ -19,6 +20,7 @@ import type { Lruvecs } from './mm_inline.ts';
 import type { Mms } from './mm_struct.ts';
 import type { MemoryMap } from './mm_types.ts';
 import type { Zones } from './mmzone.ts';
+import type { PagePools } from './page_pool.ts';
 import type { PageTables } from './pgtable.ts';
 import type { Release } from './release.ts';
 import type { RmapWalk } from './rmap_walk.ts';
@@ -28,6 +30,7 @@ import type { Swap } from './swap_table.ts';
 import type { Thp } from './thp.ts';
 import type { VmFault } from './vm_fault.ts';
 import type { Vmas } from './vma.ts';
+import type { Vmalloc } from './vmalloc.ts';
 
 /** Sizes in bytes. */
 export interface MachineConfig {
@@ -134,6 +137,9 @@ export interface Machine {
   readonly written: Int32Array;
   readonly pt: PageTables;
   readonly slab: Slabs;
+  readonly vmalloc: Vmalloc;
+  readonly pagePools: PagePools;
+  readonly balloon: Balloon;
   readonly spaces: AddressSpaces;
   readonly files: Files;
   /** Rows of `spaces` and `files` in use, row 0 (none) included. */

@@ -5,6 +5,7 @@ import { formatBytes } from '../base/units.ts';
 import { xarray } from '../base/xarray_node.ts';
 import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './address_space.ts';
 import { anonVmasInit } from './anon_vma.ts';
+import { balloonInit } from './balloon_compaction.ts';
 import { readBatch } from './filemap.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import { khugepagedInit } from './khugepaged.ts';
@@ -18,6 +19,7 @@ import { mmsInit } from './mm_struct.ts';
 import { PAGE_WORDS, W_PAGEBLOCK_ORDER } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
+import { pagePoolsInit } from './page_pool.ts';
 import { geometryOf, pageTablesInit } from './pgtable.ts';
 import { rmapWalkState } from './rmap_walk.ts';
 import { slabsInit } from './slab.ts';
@@ -26,6 +28,7 @@ import { swapInit } from './swap_table.ts';
 import { mthpTable, thpInit } from './thp.ts';
 import { vmFault } from './vm_fault.ts';
 import { vmasInit } from './vma.ts';
+import { vmallocInit } from './vmalloc.ts';
 import { vmstatTable } from './vmstat.ts';
 import { writtenInit } from './written.ts';
 
@@ -74,6 +77,9 @@ export function machine(config: MachineConfig): Machine {
     collapse: collapseInit(geometry.levels[0].bits),
     written: writtenInit(frames),
     slab: slabsInit(),
+    vmalloc: vmallocInit(),
+    pagePools: pagePoolsInit(),
+    balloon: balloonInit(),
     pt: pageTablesInit(geometry, config.thp && config.release.contpte),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),
