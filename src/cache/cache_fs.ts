@@ -62,6 +62,19 @@ export class CacheFs extends IomapFs {
     super.readFolio(m, mapping, folio);
   }
 
+  /** The same for folios that lie past the end altogether: older kernels read there. */
+  override readahead(m: Machine, mapping: MappingId, index: number, nrPages: number): void {
+    const page = m.config.pageSize;
+    const eof = Math.ceil((m.spaces.size[mapping] as number) / page);
+    for (let i = Math.max(eof, index); i < index + nrPages; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) break;
+      i = folioNextIndex(m.map, folio);
+      if (folioIndex(m.map, folio) >= eof) this.bytes.zero(folio, 0, folioNrPages(m.map, folio) * page);
+    }
+    super.readahead(m, mapping, index, nrPages);
+  }
+
   protected override writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
     if (!folioTest(m.map, folio, PG_uptodate)) this.zeroAround(m, mapping, folio, from, to);
     this.bytes.copyFromWriter(folio, from, to - from);

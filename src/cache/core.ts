@@ -23,6 +23,7 @@ import { CacheBytes } from './cache_bytes.ts';
 import { CacheFs } from './cache_fs.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
+import type { FetchedList } from './read_ahead.ts';
 
 /** Why a request ended without success. */
 export interface Failure {
@@ -74,6 +75,8 @@ export class Core implements Io {
   };
   /** Files by mapping. */
   readonly inodes: (Inode | undefined)[] = [];
+  /** What files of costly sources have fetched unasked. */
+  readonly fetched: FetchedList = [];
   closed = false;
   /** Largest order that a file of this cache may have. */
   readonly maxOrder: number;
@@ -256,6 +259,13 @@ export class Core implements Io {
     this.kick();
     this.watched = 0;
     return this.seen;
+  }
+
+  /** Calls that wait. */
+  get waiters(): number {
+    let n = this.anyone.length;
+    for (const list of this.waiting.values()) n += list.length;
+    return n;
   }
 
   /** Is the folio free to be looked at again? */

@@ -27,6 +27,8 @@ type Target = Uint8Array | readonly Uint8Array[];
 
 /** Bytes that a write or a hole takes to the engine at a time. */
 const STEP_BYTES = 2 ** 20;
+/** Pages that a hole zeroes at a time: a step that runs out of memory is made again from its start. */
+const ZERO_PAGES = 16;
 /** Times that a call makes room in vain before it gives up. */
 const ROUNDS = 16;
 /** Outcomes of a loop that has not ended: wait for Machine.wait's folio, or for room. */
@@ -125,6 +127,7 @@ export class CachedFile {
       else core.bytes.readIntoPieces(target, iocb.done);
       iocb.asked = NO_FOLIO;
       m.wait = NO_FOLIO;
+      inode.ahead?.before(this.file, iocb.pos, iocb.count);
       const state = core.fs.read(m, iocb);
       const folio = m.wait;
       const failure = core.kickFor(folio);
@@ -281,7 +284,8 @@ export class CachedFile {
         if (core.overDirtyLimit && core.busy) return ROOM;
       }
       const pos = at + progress.done;
-      const want = Math.min(length - progress.done, STEP_BYTES);
+      const step = from !== null ? STEP_BYTES : ZERO_PAGES * m.config.pageSize;
+      const want = Math.min(length - progress.done, step);
       core.bytes.writeFrom(from, progress.done);
       let done = want;
       if (from !== null) done = core.fs.write(m, file, pos, want);
