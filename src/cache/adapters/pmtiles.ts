@@ -54,9 +54,12 @@ export function pmtilesSource(open: () => Promise<ReadableFile>, options: Pmtile
       try {
         return { data: await bufferAt(await from, offset, length, signal), etag: mine };
       } catch (error) {
-        if (!(error instanceof CacheError) || error.code !== 'CHANGED') throw error;
-        // What a file that is left behind still has to say is of no use.
-        if (file === from) await close().catch(() => undefined);
+        if (!(error instanceof CacheError)) throw error;
+        // Whoever still waits for the file that another reader left behind is told the same.
+        if (file === from) {
+          if (error.code !== 'CHANGED') throw error;
+          await close().catch(() => undefined);
+        }
         throw new options.EtagMismatch(error.message, { cause: error });
       }
     },
