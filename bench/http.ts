@@ -71,7 +71,7 @@ for (const kind of peers) {
 console.log(row(['requests / MB', ...all.map((p) => p.name)]));
 console.log(row(['---', ...all.map(() => '---')]));
 for (const [name, counts] of counted) console.log(row([name, ...counts.map(cell)]));
-const ours = [];
+const ours: Counts[][] = [];
 for (const s of settings) {
   const counts: Counts[] = [];
   for (const pattern of all) counts.push(await ourCounts(pattern, s));

@@ -10,11 +10,12 @@ import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { orAborted } from './abort.ts';
 import type { Core } from './core.ts';
 import { CacheError } from './errors.ts';
+import { ReadAhead } from './read_ahead.ts';
 import { Requests } from './requests.ts';
 import type { Source } from './source.ts';
 
-/** Readahead of a source that says nothing of what it costs. @kernel include/linux/pagemap.h VM_READAHEAD_PAGES (6.18) */
-const READAHEAD_BYTES = 128 * 1024;
+/** Largest window of readahead of a source that says nothing of what it costs; of any. */
+const READAHEAD_BYTES = 2 ** 20;
 const READAHEAD_MAX = 8 * 2 ** 20;
 
 export class Inode {
@@ -30,6 +31,8 @@ export class Inode {
   readonly readsNow: boolean;
   readonly writesNow: boolean;
   readonly writable: boolean;
+  /** The rules for a source whose requests cost much; null: the kernel's readahead alone. */
+  readonly ahead: ReadAhead | null;
   /** What may lie between two requests that go out as one. */
   readonly gapBytes: number;
   /** Bytes of the source that are the file's. */
@@ -55,11 +58,15 @@ export class Inode {
     this.writesNow = now && source.writeSync !== undefined;
     this.writable = source.write !== undefined || source.writeSync !== undefined;
     const { latencyMs = 0, bytesPerSecond = 0 } = source.hints ?? {};
-    this.gapBytes = Math.floor((latencyMs / 1000) * bytesPerSecond);
+    const worth = Math.floor((latencyMs / 1000) * bytesPerSecond);
+    // Two requests with as much between them as this are no dearer than one and half the price of one.
+    this.gapBytes = worth >> 1;
     const most = Math.min(READAHEAD_MAX, core.budget.bytes / 16);
-    const window = Math.min(Math.max(READAHEAD_BYTES, 2 * this.gapBytes), most);
+    const window = Math.min(Math.max(READAHEAD_BYTES, 2 * worth), most);
     this.mapping = core.newMapping(size, Math.max(1, Math.floor(window / core.m.config.pageSize)));
     core.inodes[this.mapping] = this;
+    const costly = worth >= READAHEAD_BYTES && !this.readsNow;
+    this.ahead = costly ? new ReadAhead(core.m, this.mapping, group, worth, core.fetched) : null;
     this.validTo = size;
     this.requests = new Requests(core, this);
   }
@@ -269,12 +276,14 @@ export class Inode {
       core.kick();
       if (!core.isFree(folio)) await core.waitFor(folio, undefined);
     }
+    this.ahead?.close();
     core.dropMapping(mapping);
   }
 
   dropNow(): void {
     const { core, mapping } = this;
     if (!truncateInodePagesRange(core.m, mapping, 0, Number.POSITIVE_INFINITY)) throw this.cannotWait('closeSync');
+    this.ahead?.close();
     core.dropMapping(mapping);
   }
 
