@@ -10,6 +10,7 @@ import type { AddressSpaceOperations, AddressSpaces, Files } from './address_spa
 import type { AnonVmas } from './anon_vma.ts';
 import type { Balloon } from './balloon_compaction.ts';
 import type { ReadBatch } from './filemap.ts';
+import type { Hugetlb } from './hugetlb.ts';
 import type { FolioId, MappingId, SwapEntry } from './ids.ts';
 import type { Khugepaged } from './khugepaged.ts';
 import type { Collapse } from './khugepaged_collapse.ts';
@@ -140,6 +141,7 @@ export interface Machine {
   readonly vmalloc: Vmalloc;
   readonly pagePools: PagePools;
   readonly balloon: Balloon;
+  readonly hugetlb: Hugetlb;
   readonly spaces: AddressSpaces;
   readonly files: Files;
   /** Rows of `spaces` and `files` in use, row 0 (none) included. */

@@ -7,6 +7,7 @@ import { type AddressSpaceOperations, addressSpaceLayout, fileLayout } from './a
 import { anonVmasInit } from './anon_vma.ts';
 import { balloonInit } from './balloon_compaction.ts';
 import { readBatch } from './filemap.ts';
+import { hugetlbInit } from './hugetlb.ts';
 import { type FileId, FRAMES_MAX, type MappingId, NO_FOLIO } from './ids.ts';
 import { khugepagedInit } from './khugepaged.ts';
 import { collapseInit } from './khugepaged_collapse.ts';
@@ -80,6 +81,7 @@ export function machine(config: MachineConfig): Machine {
     vmalloc: vmallocInit(),
     pagePools: pagePoolsInit(),
     balloon: balloonInit(),
+    hugetlb: hugetlbInit(zones.pmdOrder, config.pageSize),
     pt: pageTablesInit(geometry, config.thp && config.release.contpte),
     spaces: allocate(addressSpaceLayout, 16),
     files: allocate(fileLayout, 16),

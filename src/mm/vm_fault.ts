@@ -10,6 +10,8 @@ export const VM_FAULT_OOM = 0x1;
 export const VM_FAULT_SIGBUS = 0x2;
 /** I/O was needed. */
 export const VM_FAULT_MAJOR = 0x4;
+/** The memory is bad: the program is told with SIGBUS. */
+export const VM_FAULT_HWPOISON = 0x10;
 export const VM_FAULT_SIGSEGV = 0x40;
 /** The handler has filled the page table itself, or there is nothing left to do. */
 export const VM_FAULT_NOPAGE = 0x100;
@@ -24,7 +26,8 @@ export const VM_FAULT_RETRY = 0x400;
 /** A huge page did not work out; try smaller ones. */
 export const VM_FAULT_FALLBACK = 0x800;
 /** What ends a fault badly. */
-export const VM_FAULT_ERROR: number = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_FALLBACK;
+export const VM_FAULT_ERROR: number =
+  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV | VM_FAULT_FALLBACK;
 
 /** @kernel include/linux/mm.h struct vm_fault (6.18) */
 export interface VmFault {

@@ -26,7 +26,7 @@ export const VMSTAT_NAMES = [
   'thp_underused_split_page', 'thp_split_pmd', 'thp_scan_exceed_none_pte', 'thp_scan_exceed_swap_pte',
   'thp_scan_exceed_share_pte', 'thp_zero_page_alloc', 'thp_zero_page_alloc_failed',
   'thp_migration_success', 'thp_migration_fail', 'thp_migration_split',
-  'nr_slab_reclaimable', 'nr_slab_unreclaimable', 'nr_unaccepted', 'nr_hugetlb', 'nr_memmap_boot_pages', 'nr_balloon_pages',
+  'nr_slab_reclaimable', 'nr_slab_unreclaimable', 'nr_unaccepted', 'nr_hugetlb', 'nr_balloon_pages',
   'balloon_inflate', 'balloon_deflate', 'balloon_migrate', 'htlb_buddy_alloc_success', 'htlb_buddy_alloc_fail', 'drop_slab',
 ] as const; // biome-ignore format: a list
 export type VmstatName = (typeof VMSTAT_NAMES)[number];
