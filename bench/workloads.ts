@@ -18,6 +18,7 @@ import {
   type TraceSource,
 } from '../src/trace/event.ts';
 import { usual, zipfRanks } from '../tools/zipf.ts';
+import { cacheRuns } from './cache.ts';
 import { tlbRuns } from './tlb.ts';
 
 const PAGE = 4096;
@@ -287,7 +288,7 @@ export const runs: Readonly<Record<string, (...args: string[]) => Figures>> = {
 
 const [name, ...args] = process.argv.slice(2);
 if (process.argv[1]?.endsWith('workloads.ts') && name !== undefined) {
-  const run = runs[name] ?? tlbRuns[name];
+  const run = runs[name] ?? tlbRuns[name] ?? cacheRuns[name];
   if (run === undefined) throw new Error(`no workload '${name}'`);
-  console.log(JSON.stringify(run(...args)));
+  console.log(JSON.stringify(await run(...args)));
 }

@@ -46,7 +46,7 @@ export class CachedFile {
   private readonly file: FileId;
   private readonly resident: Resident;
   private readonly iocb: Kiocb;
-  private closed = false;
+  private readonly state = { closed: false };
   private readonly onClose: (file: CachedFile) => void;
   /** Failed writes that this writer has been told of. */
   private told: number;
@@ -76,14 +76,14 @@ export class CachedFile {
    */
   read(into: Uint8Array, at: number, o?: Waiting): number | Promise<number> {
     const n = this.resident.read(into, at);
-    if (n >= 0 && !this.closed) return n;
+    if (n >= 0 && !this.state.closed) return n;
     return this.readSlow(into, at, into.length, o?.signal, true);
   }
 
   /** The same, at once or not at all: SOURCE when something must be waited for. */
   readSync(into: Uint8Array, at: number): number {
     const n = this.resident.read(into, at);
-    if (n >= 0 && !this.closed) return n;
+    if (n >= 0 && !this.state.closed) return n;
     return this.readSlow(into, at, into.length, undefined, false) as number;
   }
 
@@ -121,7 +121,7 @@ export class CachedFile {
     const { core, inode } = this;
     const { m } = core;
     for (;;) {
-      if (this.closed) throw inode.closed();
+      if (this.state.closed) throw inode.closed();
       core.enter(inode);
       if (target instanceof Uint8Array) core.bytes.readInto(target, iocb.done);
       else core.bytes.readIntoPieces(target, iocb.done);
@@ -210,7 +210,7 @@ export class CachedFile {
 
   /** A cursor of its own over the file. */
   cursor(): Cursor {
-    return new Cursor(this.core, this.inode.mapping, this.file, () => this.closed);
+    return new Cursor(this.core, this.inode.mapping, this.state);
   }
 
   /** Makes bytes resident, as a read does; a promise where it must wait. */
@@ -275,7 +275,7 @@ export class CachedFile {
     const { core, inode, file } = this;
     const { m } = core;
     while (progress.done < length) {
-      if (this.closed) throw inode.closed();
+      if (this.state.closed) throw inode.closed();
       this.tell();
       core.enter(inode);
       m.wait = NO_FOLIO;
@@ -350,7 +350,7 @@ export class CachedFile {
         const folio = m.wait;
         core.kick();
         if (!core.isFree(folio)) await core.waitFor(folio, o?.signal);
-        if (this.closed) throw inode.closed();
+        if (this.state.closed) throw inode.closed();
       }
       inode.shrunk(size);
       const error = await inode.cut();
@@ -451,14 +451,14 @@ export class CachedFile {
 
   /** Brings what is dirty to the source and closes. When that fails the file stays open: nothing is dropped silently. */
   async close(): Promise<void> {
-    if (this.closed) return;
+    if (this.state.closed) return;
     const { inode } = this;
     if (inode.handles === 1) {
       if (inode.writable) {
         await inode.flush(undefined);
         await inode.settle(undefined);
       }
-      if (this.closed) return;
+      if (this.state.closed) return;
     }
     this.end();
     if (inode.handles > 0) return;
@@ -467,7 +467,7 @@ export class CachedFile {
   }
 
   closeSync(): void {
-    if (this.closed) return;
+    if (this.state.closed) return;
     const { inode } = this;
     if (inode.handles === 1 && inode.writable) {
       inode.flushNow();
@@ -481,13 +481,13 @@ export class CachedFile {
 
   /** Closes whatever is left unwritten; true when it was the last open. The cache's own close. */
   abandon(): boolean {
-    if (this.closed) return false;
+    if (this.state.closed) return false;
     this.end();
     return this.inode.handles === 0;
   }
 
   private end(): void {
-    this.closed = true;
+    this.state.closed = true;
     this.inode.handles--;
     this.core.dropFile(this.file);
     this.onClose(this);
@@ -500,7 +500,7 @@ export class CachedFile {
   // Bad input.
 
   private checkOpen(): void {
-    if (this.closed) throw this.inode.closed();
+    if (this.state.closed) throw this.inode.closed();
   }
 
   private check(at: number, length: number): void {

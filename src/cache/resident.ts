@@ -5,71 +5,88 @@
 import { filemapGetFolio } from '../mm/filemap.ts';
 import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
-import { folioFlags, folioIndex, folioNextIndex, folioOrder } from '../mm/mm_types.ts';
+import { folioFlags, folioIndex, folioOrder } from '../mm/mm_types.ts';
 import { PG, PG_readahead as READAHEAD } from '../mm/page_flags.ts';
 import { folioMarkAccessed } from '../mm/swap.ts';
+import type { CacheBytes } from './cache_bytes.ts';
 import type { Core } from './core.ts';
 import { View } from './view.ts';
 
 const PG_readahead: number = READAHEAD;
-const { PG_uptodate } = PG;
+const { PG_active, PG_referenced, PG_uptodate } = PG;
+/** Nothing about such a folio changes when it is read once more. */
+const SEEN = PG_active | PG_referenced;
+const READY = PG_uptodate | PG_readahead;
 
 export class Resident {
   private readonly core: Core;
   private readonly m: Machine;
   private readonly mapping: MappingId;
   private readonly file: FileId;
+  private readonly bytes: CacheBytes;
   private readonly buffer: ArrayBuffer;
   private readonly byFolio: boolean;
+  private readonly shift: number;
+  private readonly pagesPerByte: number;
 
   constructor(core: Core, mapping: MappingId, file: FileId) {
+    const { m } = core;
     this.core = core;
-    this.m = core.m;
+    this.m = m;
     this.mapping = mapping;
     this.file = file;
+    this.bytes = core.bytes;
     this.buffer = core.bytes.all.buffer;
-    this.byFolio = core.m.release.markAccessedFirst === 'folio';
+    this.byFolio = m.release.markAccessedFirst === 'folio';
+    this.shift = m.pageShift;
+    this.pagesPerByte = m.pagesPerByte;
   }
 
-  /** The folio that holds all of [at, end), uptodate and with nothing else to do; 0: go the long way. */
-  private folioOf(at: number, end: number): FolioId {
+  /**
+   * Where bytes [at, end) of the file lie, if they lie in one folio that is uptodate and has nothing else to do; −1: go the
+   * long way. The read is noted. @kernel mm/filemap.c filemap_read (6.18)
+   */
+  private place(at: number, end: number): number {
     const { m, mapping } = this;
-    if (!(at >= 0 && end <= (m.spaces.size[mapping] as number)) || at === end) return 0 as FolioId;
-    const index = Math.floor(at * m.pagesPerByte);
+    const { map } = m;
+    // Also false for what is no number, or not a whole one.
+    if (!(at >= 0 && end > at && end <= m.spaces.size[mapping]! && Math.floor(at) === at)) return -1;
+    const index = (at * this.pagesPerByte) | 0;
     const folio = filemapGetFolio(m, mapping, index);
-    if (folio === 0 || (folioFlags(m.map, folio) & (PG_uptodate | PG_readahead)) !== PG_uptodate) return 0 as FolioId;
-    return end > folioNextIndex(m.map, folio) * m.config.pageSize ? (0 as FolioId) : folio;
+    if (folio === 0) return -1;
+    const flags = folioFlags(map, folio);
+    if ((flags & READY) !== PG_uptodate) return -1;
+    // What a page offset leaves of `at` is small: whole numbers of 32 bits are enough from here.
+    const inside = at - index * m.config.pageSize + ((index - folioIndex(map, folio)) << this.shift);
+    if (inside + (end - at) > 1 << (this.shift + folioOrder(map, folio))) return -1;
+    if ((flags & SEEN) !== SEEN) this.accessed(folio, index);
+    m.files.prevPos[this.file] = end;
+    return this.bytes.offsetOf(folio) + inside;
   }
 
-  /** Notes a read of [at, end) in the folio. @kernel mm/filemap.c filemap_read (6.18) */
-  private accessed(folio: FolioId, at: number, end: number): void {
-    const { m, file } = this;
-    const { prevPos } = m.files;
-    const last = prevPos[file] as number;
-    const index = Math.floor(at * m.pagesPerByte);
-    const order = this.byFolio ? folioOrder(m.map, folio) : 0;
-    const lastPage = Math.floor((this.byFolio ? last - 1 : last) * m.pagesPerByte);
+  /** Notes an access, unless the last read ended in the same folio. */
+  private accessed(folio: FolioId, index: number): void {
+    const { m, byFolio } = this;
+    const last = m.files.prevPos[this.file] as number;
+    const order = byFolio ? folioOrder(m.map, folio) : 0;
+    const lastPage = Math.floor((byFolio ? last - 1 : last) * m.pagesPerByte);
     if (lastPage >> order !== index >> order) folioMarkAccessed(m, folio);
-    prevPos[file] = end;
   }
 
   /** Bytes copied into `into`; −1: go the long way. */
   read(into: Uint8Array, at: number): number {
     const n = into.length;
-    const folio = this.folioOf(at, at + n);
-    if (folio === 0 || Math.floor(at) !== at) return -1;
-    this.accessed(folio, at, at + n);
-    const place = this.core.bytes.offsetOf(folio) + at - folioIndex(this.m.map, folio) * this.m.config.pageSize;
+    const place = this.place(at, at + n);
+    if (place < 0) return -1;
     into.set(new Uint8Array(this.buffer, place, n));
     return n;
   }
 
   /** A view of bytes that lie in one folio; null: go the long way. */
   view(at: number, length: number): View | null {
-    const folio = this.folioOf(at, at + length);
-    if (folio === 0) return null;
-    this.accessed(folio, at, at + length);
-    const place = this.core.bytes.offsetOf(folio) + at - folioIndex(this.m.map, folio) * this.m.config.pageSize;
+    const place = this.place(at, at + length);
+    if (place < 0) return null;
+    const folio = filemapGetFolio(this.m, this.mapping, (at * this.pagesPerByte) | 0);
     return new View(this.core, folio, place, length, null);
   }
 }
