@@ -77,7 +77,7 @@ async function reads(mib: number): Promise<Figures> {
     const copies = takeTurns(
       {
         quire: (n) => {
-          for (let i = 0; i < n; i++) file.read(into, next() * PAGE);
+          for (let i = 0; i < n; i++) void file.read(into, next() * PAGE);
         },
         readSync: (n) => {
           for (let i = 0; i < n; i++) readSync(fd, into, 0, PAGE, next() * PAGE);
@@ -152,7 +152,7 @@ async function sequential(path: string, size: number, all: Uint8Array): Promise<
     {
       quire: (n) => {
         for (let i = 0; i < n; i++) {
-          file.read(into, at);
+          void file.read(into, at);
           at = at + MIB === size ? 0 : at + MIB;
         }
       },

@@ -17,6 +17,8 @@ import type { Source } from './source.ts';
 /** Largest window of readahead of a source that says nothing of what it costs; of any. */
 const READAHEAD_BYTES = 2 ** 20;
 const READAHEAD_MAX = 8 * 2 ** 20;
+/** From here on a request is dear: latency × bandwidth, in bytes. */
+const COSTLY_BYTES = 2 ** 17;
 
 export class Inode {
   readonly core: Core;
@@ -65,7 +67,7 @@ export class Inode {
     const window = Math.min(Math.max(READAHEAD_BYTES, 2 * worth), most);
     this.mapping = core.newMapping(size, Math.max(1, Math.floor(window / core.m.config.pageSize)));
     core.inodes[this.mapping] = this;
-    const costly = worth >= READAHEAD_BYTES && !this.readsNow;
+    const costly = worth >= COSTLY_BYTES && !this.readsNow;
     this.ahead = costly ? new ReadAhead(core.m, this.mapping, group, worth, core.fetched) : null;
     this.validTo = size;
     this.requests = new Requests(core, this);

@@ -61,7 +61,9 @@ export class CacheWorld {
       const size = r.pick([0, 1, 4095, 4096, 100_000, r.below(ROOM), r.below(ROOM)]);
       const shape = { sync: r.below(4) === 0, vectors: r.below(2) === 0, truncates: true };
       const hints =
-        r.below(2) === 0 ? { latencyMs: 1, bytesPerSecond: r.pick([1e6, 1e8]), parallel: r.between(1, 4) } : undefined;
+        r.below(2) === 0
+          ? { latencyMs: 1, bytesPerSecond: r.pick([1e6, 1e8, 1e9]), parallel: r.between(1, 4) }
+          : undefined;
       const source = new FaultySource(`f${i}`, size, ROOM, r, shape, hints);
       const group = r.below(3) === 0 ? cache.group(`g${i}`, { memory: 70 * 4096 }) : undefined;
       const file = await cache.open(source, group === undefined ? {} : { group });
@@ -220,7 +222,7 @@ export class CacheWorld {
       case 5: {
         const given = new AbortController();
         const all = [this.read(c, at, length, given.signal), this.read(c, at, length)];
-        for (let n = r.below(8); n > 0; n--) await null;
+        for (let n = r.below(8); n > 0; n--) await Promise.resolve();
         given.abort(new Error('enough'));
         await Promise.all(all);
         return;

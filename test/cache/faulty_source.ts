@@ -136,7 +136,7 @@ export class FaultySource implements Source {
   }
 
   private async late(): Promise<void> {
-    for (let n = this.r.below(this.faults.delay + 1); n > 0; n--) await null;
+    for (let n = this.r.below(this.faults.delay + 1); n > 0; n--) await Promise.resolve();
   }
 
   private mayFail(what: string, at: number): void {
