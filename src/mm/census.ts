@@ -11,7 +11,7 @@ import { assert } from '../base/errors.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioFlags, folioMapping, folioTestAnon, pageFolio } from './mm_types.ts';
+import { folioFlags, folioMapping, folioOrder, folioTestAnon, pageFolio } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
 import { buddyOrder } from './page_alloc_buddy.ts';
 import { PG, PGTY } from './page_flags.ts';
@@ -129,11 +129,13 @@ function ownerRow(m: Machine, pfn: Pfn): number {
   if (typed !== undefined) return typed;
   if (pageFlag(map, pfn, PG.PG_reserved)) return OWNER_ROW.reserved;
   if (pageNetpool(map, pfn) !== 0) return OWNER_ROW.netpool;
-  if (pageCount(map, pfn) === 0) return pageFlag(map, pfn, PG.PG_hwpoison) ? OWNER_ROW.hwpoison : OWNER_ROW.pcp;
   const f = pageFolio(map, pfn);
+  const bad = pageFlag(map, pfn, PG.PG_hwpoison) && folioOrder(map, f) === 0;
+  if (pageCount(map, pfn) === 0) return bad ? OWNER_ROW.hwpoison : OWNER_ROW.pcp;
   if (folioTestAnon(map, f)) return OWNER_ROW.anon;
   const mapping = folioMapping(map, f);
   if (mapping !== 0) return (m.spaces.flags[mapping] & AS_SWAPBACKED) !== 0 ? OWNER_ROW.shmem : OWNER_ROW.file;
+  if (bad) return OWNER_ROW.hwpoison;
   // In the swap cache, and mapped by nobody yet.
   return (folioFlags(map, f) & PG.PG_swapbacked) !== 0 ? OWNER_ROW.anon : OWNER_ROW.kernel;
 }

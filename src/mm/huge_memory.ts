@@ -42,6 +42,7 @@ import {
 } from './mm_types.ts';
 import { tryToUnmapFlush } from './mmu_gather.ts';
 import { PG, PG_large_rmappable, PG_swapcache } from './page_flags.ts';
+import { hwpoisonedPages, markHwpoisonedPages } from './page_poison.ts';
 import { folioCancelDirty } from './page_writeback.ts';
 import { folioMapcount, folioMapped } from './rmap.ts';
 import { RMP_USE_SHARED_ZEROPAGE, removeMigrationPtes, tryToMigrate } from './rmap_migrate.ts';
@@ -157,6 +158,7 @@ function relabel(m: Machine, folio: FolioId, order: number, pieces: readonly Pie
   const word = map[folio * PAGE_WORDS + W_MAPPING];
   const cached = !anon || inSwapCache(m, folio);
   if (anon) modMthpStat(m, order, MTHP.nr_anon, -1);
+  const bad = hwpoisonedPages(m, folio as number as Pfn, order);
   clearCompoundPage(map, folio as number as Pfn, order);
   for (const piece of pieces) {
     const f = piece.entry as FolioId;
@@ -172,6 +174,7 @@ function relabel(m: Machine, folio: FolioId, order: number, pieces: readonly Pie
     folioSetCount(map, f, (cached ? 1 << piece.order : 0) + 1);
     if (anon) modMthpStat(m, piece.order, MTHP.nr_anon, 1);
   }
+  markHwpoisonedPages(m, bad);
 }
 
 /** Unlocks a piece and drops the reference that the split had. */

@@ -27,14 +27,15 @@ import {
 } from './hugetlb_vmemmap.ts';
 import { NO_PFN, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { folioClearHugetlbHwpoison } from './memory_failure.ts';
 import { clearCompoundPage, prepCompoundPage } from './mm_types.ts';
 import { MAX_NR_ZONES, untouched } from './mmzone.ts';
 import { allocFrozenPages, freeFrozenPages } from './page_alloc.ts';
 import { PG, PGTY } from './page_flags.ts';
 import { allocContigRange, freeContigRange } from './page_isolation.ts';
+import { freeHwpoisonedPages, markHwpoisonedPages } from './page_poison.ts';
 import {
   clearPageType,
-  folioHasHwpoisoned,
   pageCount,
   pageFlag,
   pageHead,
@@ -194,12 +195,18 @@ function updateAndFree(m: Machine, h: Hstate, pfn: Pfn): void {
   }
   setPageOwner(m.map, pfn, 0);
   clearPageType(m.map, pfn, PGTY.PGTY_hugetlb);
+  const bad = folioClearHugetlbHwpoison(m, pfn);
   if (!hstateIsGigantic(m, h)) {
     freeFrozenPages(m, pfn, h.order);
     return;
   }
-  assert(!folioHasHwpoisoned(m.map, pfn), 'updateAndFree: bad pages of a gigantic page are dealt with before');
   clearCompoundPage(m.map, pfn, h.order);
+  if (bad.length > 0) {
+    markHwpoisonedPages(m, bad);
+    for (let p = pfn; p < pfn + 2 ** h.order; p = (p + 2 ** m.zones.maxOrder) as Pfn)
+      freeHwpoisonedPages(m, p, m.zones.maxOrder);
+    return;
+  }
   m.vmstat[V.pgfree] += 2 ** h.order;
   freeContigRange(m, pfn, (pfn + 2 ** h.order) as Pfn);
 }

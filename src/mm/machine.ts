@@ -16,6 +16,7 @@ import type { Khugepaged } from './khugepaged.ts';
 import type { Collapse } from './khugepaged_collapse.ts';
 import type { LruGen } from './lru_gen.ts';
 import type { MemcgRules, Memcgs } from './memcontrol.ts';
+import type { Poison } from './memory_failure.ts';
 import type { MlockBatch } from './mlock.ts';
 import type { Lruvecs } from './mm_inline.ts';
 import type { Mms } from './mm_struct.ts';
@@ -142,6 +143,7 @@ export interface Machine {
   readonly pagePools: PagePools;
   readonly balloon: Balloon;
   readonly hugetlb: Hugetlb;
+  readonly poison: Poison;
   readonly spaces: AddressSpaces;
   readonly files: Files;
   /** Rows of `spaces` and `files` in use, row 0 (none) included. */

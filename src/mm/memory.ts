@@ -43,6 +43,7 @@ import {
   _PAGE_RW,
   _PAGE_SPECIAL,
   _PAGE_USER,
+  PTE_HWPOISON,
   PTE_MIGRATION,
   PTE_SWAP,
   PTE_TABLE,
@@ -68,6 +69,7 @@ import {
 import {
   VM_FAULT_ERROR,
   VM_FAULT_FALLBACK,
+  VM_FAULT_HWPOISON,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
@@ -156,6 +158,7 @@ function handlePteFault(m: Machine, vmf: VmFault, pmd: number): number {
   if (flags === 0) return vmaIsAnonymous(m, vmf.vma) ? doAnonymousPage(m, vmf, pmd) : doFault(m, vmf);
   if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) === 0) {
     if ((flags & PTE_SWAP) !== 0) return doSwapPage(m, vmf);
+    if ((flags & PTE_HWPOISON) !== 0) return VM_FAULT_HWPOISON;
     // A marker: nothing may be here.
     return (flags & PTE_MIGRATION) !== 0 ? migrationEntryWait(m, e) : VM_FAULT_SIGSEGV;
   }

@@ -14,6 +14,7 @@ import { collapseInit } from './khugepaged_collapse.ts';
 import { lruGenInit } from './lru_gen.ts';
 import { type Machine, type MachineConfig, PAGES_DELETED } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
+import { poisonInit } from './memory_failure.ts';
 import { mlockBatch } from './mlock.ts';
 import { lruvecsInit } from './mm_inline.ts';
 import { mmsInit } from './mm_struct.ts';
@@ -81,6 +82,7 @@ export function machine(config: MachineConfig): Machine {
     vmalloc: vmallocInit(),
     pagePools: pagePoolsInit(),
     balloon: balloonInit(),
+    poison: poisonInit(),
     hugetlb: hugetlbInit(zones.pmdOrder, config.pageSize),
     pt: pageTablesInit(geometry, config.thp && config.release.contpte),
     spaces: allocate(addressSpaceLayout, 16),

@@ -120,12 +120,13 @@ function reachAll(m: Machine, zone: number): void {
   }
 }
 
-/** Makes the blocks up to frame `to` real: they are to be looked at one by one. */
+/** Makes the blocks with frames below `to` real: they are to be looked at one by one. */
 export function reachTo(m: Machine, zone: number, to: number): void {
   const t = m.zones.zone;
   const end = t.cursorEnd[zone];
   if (to <= t.cursor[zone]) return;
-  t.cursorEnd[zone] = Math.min(to, end);
+  const size = 1 << m.zones.maxOrder;
+  t.cursorEnd[zone] = Math.min(Math.ceil(to / size) * size, end);
   reachAll(m, zone);
   t.cursorEnd[zone] = end;
 }

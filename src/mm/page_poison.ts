@@ -12,17 +12,17 @@
 import type { FolioId, Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { clearCompoundPage, folioTest, initFolio } from './mm_types.ts';
-import { pageZone } from './mmzone.ts';
+import { pageblockType, pageZone } from './mmzone.ts';
+import { accountFreepages, buddyOrder, delFromFreeList, freeOnePage, pageBuddy, reachTo } from './page_alloc_buddy.ts';
 import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
-import { pageFlag, setPageFlag } from './page_type.ts';
+import { folioHasHwpoisoned, pageFlag, pageOrder, setFolioHasHwpoisoned, setPageFlag } from './page_type.ts';
 import { V } from './vmstat.ts';
 
 /** Frees a block of 2^order pages that nobody refers to, its bad pages left out. */
 export function freeHwpoisonedPages(m: Machine, pfn: Pfn, order: number): void {
   const { map } = m;
-  const bad: Pfn[] = [];
-  for (let p = pfn; p < pfn + 2 ** order; p = (p + 1) as Pfn) if (pageFlag(map, p, PG.PG_hwpoison)) bad.push(p);
+  const bad = pagesWithFlag(m, pfn, order);
   if (order > 0 && folioTest(map, pfn as number as FolioId, PG.PG_head)) clearCompoundPage(map, pfn, order);
   initFolio(map, pfn as number as FolioId);
   for (const p of bad) {
@@ -31,6 +31,49 @@ export function freeHwpoisonedPages(m: Machine, pfn: Pfn, order: number): void {
   }
   m.vmstat[V.pgfree] += 2 ** order - bad.length;
   freeAround(m, pfn, order, bad);
+}
+
+function pagesWithFlag(m: Machine, pfn: Pfn, order: number): Pfn[] {
+  const bad: Pfn[] = [];
+  for (let p = pfn; p < pfn + 2 ** order; p = (p + 1) as Pfn) if (pageFlag(m.map, p, PG.PG_hwpoison)) bad.push(p);
+  return bad;
+}
+
+const NONE: readonly Pfn[] = [];
+/** The bad pages of a large folio that is about to be taken apart. */
+export const hwpoisonedPages = (m: Machine, pfn: Pfn, order: number): readonly Pfn[] =>
+  folioHasHwpoisoned(m.map, pfn) ? pagesWithFlag(m, pfn, order) : NONE;
+
+/** Marks pages bad, and the large folios that they are in now. @kernel mm/huge_memory.c page_range_has_hwpoisoned (6.18) */
+export function markHwpoisonedPages(m: Machine, bad: readonly Pfn[]): void {
+  for (const p of bad) {
+    setPageFlag(m.map, p, PG.PG_hwpoison);
+    if (pageOrder(m.map, p) > 0) setFolioHasHwpoisoned(m.map, p, true);
+  }
+}
+
+/** Takes one page out of the free block that it lies in; what is left of the block stays free. False: it is not free. @kernel mm/page_alloc.c take_page_off_buddy (6.18) */
+export function takePageOffBuddy(m: Machine, pfn: Pfn): boolean {
+  const { zones } = m;
+  const zone = pageZone(zones, pfn);
+  reachTo(m, zone, pfn + 1);
+  for (let order = 0; order <= zones.maxOrder; order++) {
+    const head = pfn & -(1 << order);
+    if (!pageBuddy(m, head) || buddyOrder(m, head) < order) continue;
+    const size = buddyOrder(m, head);
+    const type = pageblockType(zones, head);
+    delFromFreeList(m, zone, head, size);
+    accountFreepages(m, zone, -(2 ** size), type);
+    // @kernel mm/page_alloc.c break_down_buddy_pages (6.18)
+    for (let o = size - 1, at = head; o >= 0; o--) {
+      const upper = at + (1 << o);
+      freeOnePage(m, zone, pfn < upper ? upper : at, o, type, false);
+      if (pfn >= upper) at = upper;
+    }
+    initFolio(m.map, pfn as number as FolioId);
+    return true;
+  }
+  return false;
 }
 
 function freeAround(m: Machine, pfn: Pfn, order: number, bad: readonly Pfn[]): void {

@@ -54,6 +54,8 @@ export const PTE_SWP_EXCLUSIVE = 0x40000;
 /** A frame under migration; _PAGE_RW, _PAGE_ACCESSED, _PAGE_DIRTY and PTE_SWP_EXCLUSIVE beside it are what it was. */
 export const PTE_MIGRATION = 0x80000;
 export const PTE_MARKER = 0x100000;
+/** A page with bad memory was here: who touches it is told. The payload is its frame. @kernel include/linux/swapops.h make_hwpoison_entry (6.18) */
+export const PTE_HWPOISON = 0x200000;
 
 /** Pages of tables. */
 export const ptLayout = {

@@ -29,12 +29,14 @@ import {
 } from './mm_types.ts';
 import { flushPmdTlbRange, flushTlbYoung, ptepClearFlush } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
+import { pageFlag } from './page_type.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
   _PAGE_ACCESSED,
   _PAGE_DIRTY,
   _PAGE_PRESENT,
   _PAGE_PSE,
+  PTE_HWPOISON,
   PTE_MIGRATION,
   PTE_SWAP,
   PTE_SWP_EXCLUSIVE,
@@ -63,6 +65,8 @@ import { VM_LOCKED } from './vma.ts';
 /** Split PMD leaves on the way. @kernel include/linux/rmap.h enum ttu_flags (6.18) */
 export const TTU_SPLIT_HUGE_PMD = 0x4;
 export const TTU_IGNORE_MLOCK = 0x8;
+/** Where a page with bad memory was mapped an entry stays that says so. */
+export const TTU_HWPOISON = 0x20;
 /** The TLB may be told later: tryToUnmapFlush. */
 export const TTU_BATCH_FLUSH = 0x40;
 
@@ -306,7 +310,11 @@ function unmapPte(m: Machine, f: FolioId, vma: VmaId, anon: boolean): boolean {
     if (anon) folioSet(map, f, PG.PG_dirty);
     else folioMarkDirty(m, f);
   }
-  if (!anon) {
+  if ((rmap.flags & TTU_HWPOISON) !== 0 && pageFlag(map, page, PG.PG_hwpoison)) {
+    setPte(m, entry, page, PTE_HWPOISON);
+    const file = folioTest(map, f, PG.PG_swapbacked) ? MM_SHMEMPAGES : MM_FILEPAGES;
+    addMmCounter(m, mm, anon ? MM_ANONPAGES : file, -1);
+  } else if (!anon) {
     pteClear(m, entry);
     addMmCounter(m, mm, folioTest(map, f, PG.PG_swapbacked) ? MM_SHMEMPAGES : MM_FILEPAGES, -1);
   } else if (!folioTest(map, f, PG.PG_swapbacked)) {

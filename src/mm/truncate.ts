@@ -29,7 +29,7 @@ import { deactivateFileFolio, folioPut, lruAddDrain } from './swap.ts';
 import { unmapMappingFolio, unmapMappingPages } from './unmap_mapping.ts';
 
 /** Takes a locked folio out for good; the lock and the caller's reference are used up. @kernel mm/truncate.c truncate_inode_folio (6.18) */
-function truncateInodeFolio(m: Machine, mapping: MappingId, folio: FolioId): void {
+export function truncateInodeFolio(m: Machine, mapping: MappingId, folio: FolioId): void {
   if (folioMapcount(m, folio) > 0) unmapMappingFolio(m, folio);
   if (folioTest(m.map, folio, PG.PG_private))
     opsOf(m, mapping).invalidateFolio(m, folio, 0, folioNrPages(m.map, folio) * m.config.pageSize);
