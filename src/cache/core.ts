@@ -191,6 +191,11 @@ export class Core implements Io {
     if (this.timer === null && !this.closed && (this.m.vmstat[V.nr_dirty] as number) > 0) this.startFlusher();
   }
 
+  /** Somebody wants to know which folios a request was for when it ends. */
+  get listened(): boolean {
+    return this.waiting.size > 0 || this.watched !== 0;
+  }
+
   /** A request has ended: everybody who waits for one of its folios looks again. */
   ended(folios: readonly number[], failure: Failure | null): void {
     for (const folio of folios) {
@@ -276,19 +281,24 @@ export class Core implements Io {
   /** Appends the bytes [from, to) of a file's cached folios; those that lie side by side become one piece. */
   buffers(mapping: MappingId, from: number, to: number, pieces: Uint8Array[]): void {
     const page = this.m.config.pageSize;
+    const { buffer } = this.bytes.all;
+    // The run that is being put together.
+    let start = 0;
+    let end = 0;
     for (let at = from; at < to; ) {
       const folio = filemapGetFolio(this.m, mapping, Math.floor(at / page));
       assert(folio !== 0, 'what a request is for is cached until it ends');
-      const start = folioIndex(this.m.map, folio) * page;
+      const first = folioIndex(this.m.map, folio) * page;
       const stop = Math.min(to, folioNextIndex(this.m.map, folio) * page);
-      const last = pieces[pieces.length - 1];
-      const { buffer } = this.bytes.all;
-      const place = this.bytes.offsetOf(folio) + at - start;
-      if (last !== undefined && last.buffer === buffer && last.byteOffset + last.length === place)
-        pieces[pieces.length - 1] = new Uint8Array(buffer, last.byteOffset, last.length + stop - at);
-      else pieces.push(new Uint8Array(buffer, place, stop - at));
+      const place = this.bytes.offsetOf(folio) + at - first;
+      if (place !== end) {
+        if (end > start) pieces.push(new Uint8Array(buffer, start, end - start));
+        start = place;
+      }
+      end = place + stop - at;
       at = stop;
     }
+    if (end > start) pieces.push(new Uint8Array(buffer, start, end - start));
   }
 
   /** Zeroes bytes [from, to) of a file's cached folios. */

@@ -24,6 +24,7 @@ type Joined = readonly Asked[];
 /** Buffers of one request: IOV_MAX is 1024. */
 const PIECES_MAX = 1024;
 const SINK_BYTES = 65536;
+const NOBODY: readonly number[] = [];
 const PARALLEL = 6;
 
 export class Requests {
@@ -83,6 +84,7 @@ export class Requests {
   // Which requests go out together.
 
   private take(list: Asked[], gap: number): Joined {
+    if (list.length === 1) return list.splice(0, 1);
     list.sort((a, b) => a.from - b.from);
     let first = list.findIndex((r) => !r.ahead);
     if (first < 0) first = 0;
@@ -226,7 +228,7 @@ export class Requests {
   private endReads(joined: Joined, error: CacheError | null): void {
     const { core, inode } = this;
     for (const r of joined) {
-      const folios = core.foliosIn(inode.mapping, r.from, r.to);
+      const folios = error !== null || core.listened ? core.foliosIn(inode.mapping, r.from, r.to) : NOBODY;
       core.fs.endRead(core.m, inode.mapping, r.from, r.to - r.from, error === null);
       const failure: Failure | null =
         error === null ? null : { error, alone: joined.length === 1 && folios.length === 1 };
@@ -312,7 +314,7 @@ export class Requests {
     if (error === null) inode.validTo = Math.max(inode.validTo, to);
     else inode.writeFailed(error);
     for (const r of joined) {
-      const folios = core.foliosIn(inode.mapping, r.from, r.to);
+      const folios = error !== null || core.listened ? core.foliosIn(inode.mapping, r.from, r.to) : NOBODY;
       core.fs.endWrite(core.m, inode.mapping, r.from, r.to - r.from, error === null);
       if (error !== null) core.fs.redirty(core.m, inode.mapping, r.from, r.to - r.from);
       core.ended(folios, error === null ? null : { error, alone: true });
