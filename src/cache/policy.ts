@@ -41,17 +41,19 @@ export interface Plan {
 
 /** Runs that go on, and places where one may have begun. */
 const RUNS = 8;
-const BEGINNINGS = 32;
+const BEGINNINGS = 16;
 /** A block is this part of `worth`, and a window at most this part of memory. */
 const BLOCK_PART = 32;
 const WINDOW_PART = 3;
 /** Blocks that count in the share that is used; below PAYING of them are, blocks stop; each read without one brings a try nearer. */
 const MEMORY_OF_BLOCKS = 16;
 const PAYING = 0.4;
-const FORGET = 1 / 128;
+const FORGET = 1 / 512;
 /** The last part of a window tells whether its run goes on. */
 const TAIL_PART = 4;
 const TAIL_PAGES = 8;
+/** Pages of it that must have been read: two small reads side by side are no run yet. */
+const EVIDENCE = 2;
 
 const powerOf2 = (n: number): number => 2 ** Math.max(0, Math.round(Math.log2(n)));
 const floorPowerOf2 = (n: number): number => 2 ** Math.floor(Math.log2(n));
@@ -75,7 +77,7 @@ export class ReadPolicy {
   }
 
   /**
-   * Pages [first, end) are asked for, and `first` is not cached. `full`: memory has no room for a block. `sequential`: the
+   * Pages [first, end) are asked for, and `first` is not cached. `full`: memory is full. `sequential`: the
    * reader said that it goes on from here. `last` is the end of the file.
    */
   miss(first: number, end: number, last: number, pages: Pages, full: boolean, sequential: boolean): Plan {
@@ -126,16 +128,19 @@ export class ReadPolicy {
     return null;
   }
 
-  /** What became of a run's end: USED if any page of it was, else COMING if any is on its way. */
+  /**
+   * Does the run go on? USED: several pages of its end were read. UNUSED: its end was not, and it does not. COMING: too early to say.
+   */
   private tail(run: Run, pages: Pages): number {
     const n = Math.max(TAIL_PAGES, Math.floor((run.end - run.from) / TAIL_PART));
-    let found = MISSING;
-    for (let page = Math.max(run.from, run.end - n); page < run.end; page++) {
+    let used = 0;
+    let coming = false;
+    for (let page = run.end - 1; page >= Math.max(run.start, run.end - n); page--) {
       const state = pages.state(page);
-      if (state === USED) return USED;
-      if (state === COMING) found = COMING;
+      if (state === USED && ++used === EVIDENCE) return USED;
+      if (state === COMING) coming = true;
     }
-    return found;
+    return used > 0 || coming ? COMING : UNUSED;
   }
 
   private window(run: Run, end: number, last: number): Plan {

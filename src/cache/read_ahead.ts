@@ -15,6 +15,9 @@ import { mappingTryInvalidate } from '../mm/truncate.ts';
 import { V } from '../mm/vmstat.ts';
 import { COMING, MISSING, type Pages, ReadPolicy, UNUSED, USED } from './policy.ts';
 
+/** Memory counts as full when less than this part of it is free. */
+const FULL_PART = 8;
+
 const { PG_locked, PG_referenced, PG_active, PG_uptodate } = PG;
 
 /** Pages [from, to) that were fetched though only [first, end) was asked for. */
@@ -74,7 +77,7 @@ export class ReadAhead implements Pages {
       return;
     }
     const sequential = (m.files.raPages[file] as number) > (m.spaces.raPages[mapping] as number);
-    const full = this.room < this.policy.block;
+    const full = this.room < this.frames / FULL_PART;
     const { from, to, run } = this.policy.miss(first, end, last, this, full, sequential);
     this.makeRoom(to - from);
     if (run) this.fetch(file, from, to);

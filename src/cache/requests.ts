@@ -158,7 +158,9 @@ export class Requests {
     const { signal } = this.abort;
     counts.readBytes += length;
     const most = source.hints?.maxRequest ?? Number.POSITIVE_INFINITY;
-    const parts = cutAt(pieces, source.readv === undefined ? 1 : PIECES_MAX, most);
+    // Costly sources are no files of the host: their readv takes any number of buffers.
+    const atOnce = this.inode.ahead === null ? PIECES_MAX : Number.POSITIVE_INFINITY;
+    const parts = cutAt(pieces, source.readv === undefined ? 1 : atOnce, most);
     counts.reads += parts.length;
     let at = from;
     // All of them settle before the buffers are let go.
