@@ -1,8 +1,9 @@
-/** In a dedicated worker of a browser: uses a file of OPFS and a Blob at random, and answers with what went wrong. */
+/** In a dedicated worker of a browser: uses a file of OPFS and a Blob at random, by themselves and through a cache, and answers with what went wrong. */
 import type { Source } from '../../../src/cache/source.ts';
 import { blobSource } from '../../../src/cache/sources/blob.ts';
 import { type OpfsHandle, opfsSource } from '../../../src/cache/sources/opfs.ts';
 import { content, firstDifference } from '../content.ts';
+import { useThroughCache } from '../through_cache.ts';
 import { useAtRandom } from './random_use.ts';
 
 export interface Task {
@@ -31,6 +32,10 @@ async function run({ file, size, seed, steps }: Task): Promise<Answer> {
   const stored = new Uint8Array(await (await handle.getFile()).arrayBuffer());
   const wrong = firstDifference(stored, held);
   if (wrong >= 0) throw new Error(`the file differs from what was written, from ${wrong}`);
+  const through = opfsSource(handle, { write: true });
+  const cached = await useThroughCache(through, held, { seed, steps });
+  const left = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+  if (firstDifference(left, cached) >= 0) throw new Error('the file differs from what went through the cache');
   return { sync: source.readSync !== undefined && blob.readSync !== undefined };
 }
 
