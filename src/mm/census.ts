@@ -119,7 +119,14 @@ export function machineCensus(m: Machine): Census {
   pieces[OWNER_ROW.kernel] -= m.vmalloc.nrPages;
   pieces[OWNER_ROW.vmalloc] += m.vmalloc.nrPages;
   assert(pieces[OWNER_ROW.pcp] === cached, 'a page without references is on a free list');
-  return { pageSize: m.config.pageSize, frames: zones.frames, pieces };
+  let frames = zones.frames;
+  for (const p of m.pgmaps) {
+    if (!p.live) continue;
+    frames += p.end - p.start;
+    pieces[OWNER_ROW.device + p.order] += (p.end - p.data) / 2 ** p.order;
+    pieces[OWNER_ROW.reserved] += p.data - p.start;
+  }
+  return { pageSize: m.config.pageSize, frames, pieces };
 }
 
 /** The row of the owner of the piece that starts at a frame. */

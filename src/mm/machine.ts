@@ -17,6 +17,7 @@ import type { Collapse } from './khugepaged_collapse.ts';
 import type { LruGen } from './lru_gen.ts';
 import type { MemcgRules, Memcgs } from './memcontrol.ts';
 import type { Poison } from './memory_failure.ts';
+import type { DevPagemap } from './memremap.ts';
 import type { MlockBatch } from './mlock.ts';
 import type { Lruvecs } from './mm_inline.ts';
 import type { Mms } from './mm_struct.ts';
@@ -53,6 +54,8 @@ export interface MachineConfig {
   readonly memcgRules?: MemcgRules;
   /** CONFIG_NO_PAGE_MAPCOUNT: no map counts by page. */
   readonly noPageMapcount?: boolean;
+  /** Memory of devices, in bytes, beyond `memory`. */
+  readonly deviceMemory?: number;
   /** Shape of the page tables; absent: x86-64 with 4 KiB pages, arm64 with larger ones. */
   readonly pageTables?: PageTableGeometry;
 }
@@ -143,6 +146,8 @@ export interface Machine {
   readonly pagePools: PagePools;
   readonly balloon: Balloon;
   readonly hugetlb: Hugetlb;
+  /** Ranges of device memory, gone ones with them. */
+  readonly pgmaps: DevPagemap[];
   readonly poison: Poison;
   readonly spaces: AddressSpaces;
   readonly files: Files;

@@ -25,6 +25,7 @@ import { dissolveFreeHugetlbFolio } from './hugetlb.ts';
 import { type FolioId, type MmId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
+import { type DevPagemap, getDevPagemap } from './memremap.ts';
 import {
   folioClear,
   folioFlags,
@@ -77,7 +78,8 @@ export type MfPage =
   | 'clean unevictable LRU page'
   | 'dirty LRU page'
   | 'clean LRU page'
-  | 'already truncated LRU page';
+  | 'already truncated LRU page'
+  | 'dax page';
 /** @kernel include/linux/mm.h enum mf_result (6.18) */
 export type MfResult = 'ignored' | 'failed' | 'delayed' | 'recovered';
 
@@ -107,6 +109,8 @@ export const poisonInit = (): Poison => ({
  * @kernel mm/memory-failure.c memory_failure (6.18)
  */
 export function memoryFailure(m: Machine, pfn: Pfn): MemoryFailure | null {
+  const device = getDevPagemap(m, pfn);
+  if (device !== null) return deviceFailure(m, pfn, device);
   if (!(pfn > 0 && pfn < m.zones.frames))
     throw new QuireError('EINVAL', `frame ${pfn}: memory outside kernel control, expected 1 to ${m.zones.frames - 1}`);
   lruAddDrain(m);
@@ -274,6 +278,13 @@ function done(m: Machine, page: MfPage, result: MfResult, affected: readonly MmI
   m.poison.pages++;
   m.poison.stats[result]++;
   return { page, result, affected };
+}
+
+/** A page of a device: the first of its larger page is marked, except where the device itself must act. @kernel mm/memory-failure.c mf_generic_kill_procs (6.18) */
+function deviceFailure(m: Machine, pfn: Pfn, p: DevPagemap): MemoryFailure {
+  if (p.type === 'private' || p.type === 'coherent') return done(m, 'dax page', 'failed');
+  setPageFlag(m.map, pageHead(m.map, pfn), PG.PG_hwpoison);
+  return done(m, 'dax page', 'recovered');
 }
 
 /** Bad pages that a huge page is known to have. @kernel mm/memory-failure.c raw_hwp_list_head (6.18) */

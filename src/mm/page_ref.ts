@@ -30,6 +30,8 @@ export function noReference(m: Machine, pfn: Pfn): string | null {
   const other = instead[type];
   if (other !== undefined) return `frame ${pfn}: page type ${pageTypeName(type)} takes no reference: ${other}`;
   if (pageCount(m.map, pfn) > 0) return null;
+  if (pfn >= m.zones.frames)
+    return `frame ${pfn}: device memory that nobody uses: its driver gives it out (zoneDevicePageInit)`;
   const what = pageNetpool(m.map, pfn) !== 0 ? 'of a net pool' : type === 0 ? 'without a type' : pageTypeName(type);
   return `frame ${pfn}: frozen page ${what}: nobody refers to it, so a reference would outlive it: allocate with allocPages or folioAlloc`;
 }

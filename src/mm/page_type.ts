@@ -140,6 +140,12 @@ export function setPpRefCount(map: MemoryMap, pfn: Pfn, n: number): void {
   map[pfn * PAGE_WORDS + W_PRIVATE] = n;
 }
 
+/** Row of a device page's range, above 0: it takes the list link's place. @kernel include/linux/mm_types.h page_pgmap (6.18) */
+export const pagePgmap = (map: MemoryMap, pfn: Pfn): number => map[wordOf(map, pfn) + W_NEXT] >>> 1;
+export function setPagePgmap(map: MemoryMap, pfn: Pfn, row: number): void {
+  map[pfn * PAGE_WORDS + W_NEXT] = row << 1;
+}
+
 /** A list through pages of an owner: next page, 0 ends it. */
 export const pageNext = (map: MemoryMap, pfn: Pfn): Pfn => (map[pfn * PAGE_WORDS + W_NEXT] >>> 1) as Pfn;
 export function setPageNext(map: MemoryMap, pfn: Pfn, next: Pfn | typeof NO_PFN): void {

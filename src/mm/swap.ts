@@ -9,6 +9,7 @@ import { lruGenClearRefs, lruGenForget, lruGenIncRefs } from './lru_gen.ts';
 import { orderAdd } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
+import { freeZoneDeviceFolio } from './memremap.ts';
 import { mlockDrainLocal } from './mlock.ts';
 import {
   folioLruList,
@@ -23,6 +24,7 @@ import {
 import {
   FOLIO_MAPPING_ANON,
   folioOrder,
+  folioPfn,
   folioRefAdd,
   folioTestAnon,
   PAGE_WORDS,
@@ -349,6 +351,10 @@ export function folioPutRefs(m: Machine, f: FolioId, n: number): void {
 
 /** The last reference has gone: off the LRU, uncharged, back to the allocator. @kernel mm/swap.c __folio_put (6.18) */
 export function folioFree(m: Machine, f: FolioId): void {
+  if (folioPfn(m.map, f) >= m.zones.frames) {
+    freeZoneDeviceFolio(m, folioPfn(m.map, f));
+    return;
+  }
   const w = f * PAGE_WORDS;
   if ((m.map[w + W_MAPPING] & FOLIO_MAPPING_ANON) !== 0 || (m.map[w] & PG_mlocked) !== 0) freeMappedPrepare(m, f);
   const flags = m.map[w];

@@ -68,6 +68,8 @@ export interface Thp {
   /** The huge zero folio and how many refer to it, itself counted once. */
   hugeZeroFolio: FolioId;
   hugeZeroRefs: number;
+  /** Objects that its shrinker put off. */
+  hugeZeroDeferred: number;
 }
 
 /** Counters of each size, as under hugepages-<size>/stats. @kernel include/linux/huge_mm.h enum mthp_stat_item (6.18) */
@@ -163,6 +165,7 @@ export const thpInit = (pmdOrder: number, configured: boolean, laws: Laws): Thp 
   },
   hugeZeroFolio: NO_FOLIO,
   hugeZeroRefs: 0,
+  hugeZeroDeferred: 0,
 });
 
 const SIZE = /^(\d+)(k|kb|m|mb|g|gb)$/i;

@@ -1,9 +1,10 @@
 /**
- * Shrinkers: caches that give some back at each step of a reclaim. Modelled are large folios that are worth splitting
+ * Shrinkers: caches that give some back at each step of a reclaim. Modelled are the huge zero folio, large folios that are worth splitting
  * (deferred_split.ts), compressed pages (zswap.ts), and nodes of the page cache that hold nothing but shadows.
  */
 import { xaDropShadowNode } from '../base/xarray_node.ts';
 import { deferredSplitScan } from './deferred_split.ts';
+import { shrinkHugeZeroFolioCount, shrinkHugeZeroFolioScan } from './huge_memory_anon.ts';
 import type { MemcgId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState, memcgChargeNodes, slabPageState } from './memcontrol.ts';
@@ -40,11 +41,23 @@ export function doShrinkSlab(freeable: number, deferred: number, priority: numbe
   return { scan, deferred: Math.min(Math.max(deferred + delta - scan, 0), 2 * freeable) };
 }
 
-/** Lets the shrinkers of a group work. @kernel mm/shrinker.c shrink_slab_memcg (6.18) */
+/** Lets the shrinkers of a group work; those that know no groups work for the root. @kernel mm/shrinker.c shrink_slab (6.18) */
 export function shrinkSlab(m: Machine, memcg: MemcgId, priority: number): void {
+  if (memcg === 0 && m.thp.hugeZeroRefs === 1) shrinkHugeZero(m, priority);
   if (m.lruvecs.deferredLength[memcg] > 0) shrinkDeferredSplit(m, memcg, priority);
   if (m.swap.zswap.everEnabled) zswapShrinkSlab(m, memcg, priority);
   shrinkShadowNodes(m, memcg, priority);
+}
+
+/** The huge zero folio, when no address space has it: all of it at the first portion. @kernel mm/huge_memory.c shrink_huge_zero_folio_scan (6.18) */
+function shrinkHugeZero(m: Machine, priority: number): void {
+  const { thp } = m;
+  // @kernel include/linux/shrinker.h DEFAULT_SEEKS (6.18)
+  const plan = doShrinkSlab(shrinkHugeZeroFolioCount(m), thp.hugeZeroDeferred, priority, 2);
+  thp.hugeZeroDeferred = plan.deferred;
+  if (plan.scan === 0) return;
+  m.vmstat[V.slabs_scanned] += plan.scan;
+  shrinkHugeZeroFolioScan(m);
 }
 
 /** Splits large folios that are queued for it, first come, first served. @kernel mm/huge_memory.c deferred_split_count (6.18) */
