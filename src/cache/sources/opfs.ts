@@ -7,6 +7,7 @@ import { CacheError } from '../errors.ts';
 import type { Source } from '../source.ts';
 import { blobError, readBlob } from './blob.ts';
 import { checkSignal, sourceError } from './checks.ts';
+import { cut, gather, lengthOf, scatter } from './pieces.ts';
 
 /** What is used of `FileSystemFileHandle`. */
 export interface OpfsHandle {
@@ -47,8 +48,11 @@ class OpfsSource implements Source {
   private readonly writable: boolean;
   private access: Access | null = null;
   readSync?: (into: Uint8Array, at: number) => number;
+  readvSync?: (pieces: readonly Uint8Array[], at: number) => number;
   write?: (from: Uint8Array, at: number, signal?: AbortSignal) => Promise<void>;
   writeSync?: (from: Uint8Array, at: number) => void;
+  writev?: (pieces: readonly Uint8Array[], at: number, signal?: AbortSignal) => Promise<void>;
+  writevSync?: (pieces: readonly Uint8Array[], at: number) => void;
   truncate?: (size: number, signal?: AbortSignal) => Promise<void>;
   truncateSync?: (size: number) => void;
   sync?: (signal?: AbortSignal) => Promise<void>;
@@ -73,25 +77,32 @@ class OpfsSource implements Source {
         this.access = null;
         access.close();
       };
-      this.readSync = (into, at) => this.now(at, () => access.read(into, at));
+      this.readSync = (into, at) => this.now(at, () => access.read([into], at));
+      this.readvSync = (pieces, at) => this.now(at, () => access.read(pieces, at));
       if (writable) {
-        this.writeSync = (from, at) => this.now(at, () => access.write(from, at));
+        this.writeSync = (from, at) => this.now(at, () => access.write([from], at));
+        this.writevSync = (pieces, at) => this.now(at, () => access.write(pieces, at));
         this.truncateSync = (to) => this.now(to, () => access.truncate(to));
         this.syncSync = () => this.now(0, () => access.sync());
       }
     }
     if (writable) {
-      this.write = (from, at, s) => this.told(at, () => access.write(from, at), s);
+      this.write = (from, at, s) => this.told(at, () => access.write([from], at), s);
+      this.writev = (pieces, at, s) => this.told(at, () => access.write(pieces, at), s);
       this.truncate = (to, s) => this.told(to, () => access.truncate(to), s);
       this.sync = (s) => this.told(0, () => access.sync(), s);
     }
     return { size };
   }
 
-  async read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+  read(into: Uint8Array, at: number, signal?: AbortSignal): Promise<number> {
+    return this.readv([into], at, signal);
+  }
+
+  async readv(pieces: readonly Uint8Array[], at: number, signal?: AbortSignal): Promise<number> {
     const { access } = this;
     if (access === null) throw new CacheError('CLOSED', `${this.name}: not open`, { source: this.name });
-    return this.told(at, () => access.read(into, at), signal);
+    return this.told(at, () => access.read(pieces, at), signal);
   }
 
   async close(): Promise<void> {
@@ -120,8 +131,8 @@ class OpfsSource implements Source {
 
 interface Access {
   size(): number | Promise<number>;
-  read(into: Uint8Array, at: number): number | Promise<number>;
-  write(from: Uint8Array, at: number): void | Promise<void>;
+  read(pieces: readonly Uint8Array[], at: number): number | Promise<number>;
+  write(pieces: readonly Uint8Array[], at: number): void | Promise<void>;
   truncate(size: number): void | Promise<void>;
   sync(): void | Promise<void>;
   close(): void | Promise<void>;
@@ -145,9 +156,13 @@ async function syncHandle(handle: OpfsHandle, writable: boolean): Promise<OpfsSy
   }
 }
 
+/** A call costs about as much as 200 KB: several buffers go through one that lies together. */
+const GATHER_BYTES = 1 << 18;
+
 class SyncAccess implements Access {
   private readonly name: string;
   private readonly handle: OpfsSyncHandle;
+  private scratch: Uint8Array = new Uint8Array(0);
 
   constructor(name: string, handle: OpfsSyncHandle) {
     this.name = name;
@@ -158,14 +173,46 @@ class SyncAccess implements Access {
     return this.handle.getSize();
   }
 
-  read(into: Uint8Array, at: number): number {
-    return this.handle.read(into, { at });
+  read(pieces: readonly Uint8Array[], at: number): number {
+    const [only] = pieces;
+    if (pieces.length === 1 && only !== undefined) return this.handle.read(only, { at });
+    const wanted = lengthOf(pieces);
+    let got = 0;
+    while (got < wanted) {
+      const part = this.gathered(wanted - got);
+      const n = this.handle.read(part, { at: at + got });
+      scatter(part.subarray(0, n), cut(pieces, got, got + n));
+      got += n;
+      if (n < part.length) break;
+    }
+    return got;
   }
 
-  write(from: Uint8Array, at: number): void {
+  write(pieces: readonly Uint8Array[], at: number): void {
+    const [only] = pieces;
+    if (pieces.length === 1 && only !== undefined) {
+      this.put(only, at);
+      return;
+    }
+    const wanted = lengthOf(pieces);
+    for (let from = 0; from < wanted; ) {
+      const part = this.gathered(wanted - from);
+      gather(cut(pieces, from, from + part.length), part);
+      this.put(part, at + from);
+      from += part.length;
+    }
+  }
+
+  private put(from: Uint8Array, at: number): void {
     const put = this.handle.write(from, { at });
     if (put !== from.length)
       throw new CacheError('SOURCE', `${this.name}: ${put} of ${from.length} bytes written`, { source: this.name, at });
+  }
+
+  private gathered(length: number): Uint8Array {
+    if (this.scratch.length < Math.min(length, GATHER_BYTES))
+      this.scratch = new Uint8Array(Math.min(GATHER_BYTES, Math.max(length, 2 * this.scratch.length)));
+    return this.scratch.subarray(0, Math.min(length, this.scratch.length));
   }
 
   truncate(size: number): void {
@@ -208,14 +255,14 @@ class SnapshotAccess implements Access {
     return this.snapshot.size;
   }
 
-  async read(into: Uint8Array, at: number): Promise<number> {
-    const end = at + into.length;
+  async read(pieces: readonly Uint8Array[], at: number): Promise<number> {
+    const end = at + lengthOf(pieces);
     const isAhead = (size: number): boolean => end > size || this.ahead.some(([from, to]) => from < end && at < to);
     while (this.draft !== null && isAhead(this.snapshot?.size ?? 0)) await this.sync();
     while (this.committing !== null) await this.committing;
     const { snapshot } = this;
     if (snapshot === null) return 0;
-    const read = readBlob(this.handle.name, snapshot, [into], at);
+    const read = readBlob(this.handle.name, snapshot, pieces, at);
     this.reading.add(read);
     try {
       return await read;
@@ -224,8 +271,14 @@ class SnapshotAccess implements Access {
     }
   }
 
-  write(from: Uint8Array, at: number): Promise<void> {
-    return this.change([at, at + from.length], (draft) => draft.write({ type: 'write', position: at, data: from }));
+  write(pieces: readonly Uint8Array[], at: number): Promise<void> {
+    return this.change([at, at + lengthOf(pieces)], async (draft) => {
+      let position = at;
+      for (const data of pieces) {
+        await draft.write({ type: 'write', position, data });
+        position += data.length;
+      }
+    });
   }
 
   truncate(size: number): Promise<void> {

@@ -57,3 +57,12 @@ export function scatter(bytes: Uint8Array, pieces: readonly Uint8Array[]): numbe
   filler.put(bytes);
   return filler.filled;
 }
+
+/** Copies the pieces, one after the other, into `into`, which is long enough. */
+export function gather(pieces: readonly Uint8Array[], into: Uint8Array): void {
+  let at = 0;
+  for (const piece of pieces) {
+    into.set(piece, at);
+    at += piece.length;
+  }
+}
