@@ -69,6 +69,7 @@ export const SQLITE = {
   OPEN_CREATE: 4,
   OPEN_DELETEONCLOSE: 8,
   OPEN_EXCLUSIVE: 16,
+  OPEN_MAIN_DB: 256,
   LOCK_NONE: 0,
   LOCK_SHARED: 1,
   LOCK_RESERVED: 2,
@@ -96,6 +97,7 @@ interface Opened {
 interface Handle {
   readonly opened: Opened;
   readonly deleteOnClose: boolean;
+  readonly isDatabase: boolean;
   lock: number;
 }
 
@@ -140,6 +142,11 @@ export class SqliteFiles {
   private readonly calls: Calls;
   private readonly byName = new Map<string, Now<Opened | undefined>>();
   private readonly handles = new Map<number, Handle>();
+  /**
+   * Names that are not there. SQLite asks for a journal and a log before every statement outside a transaction, and while a
+   * database is open here nobody else makes them; after it was closed the folder is asked again.
+   */
+  private readonly absent = new Set<string>();
   /** What the last failed call met. */
   lastError = '';
 
@@ -177,7 +184,8 @@ export class SqliteFiles {
         }
         opened.opens += 1;
         const deleteOnClose = (flags & SQLITE.OPEN_DELETEONCLOSE) !== 0;
-        this.handles.set(id, { opened, deleteOnClose, lock: SQLITE.LOCK_NONE });
+        const isDatabase = (flags & SQLITE.OPEN_MAIN_DB) !== 0;
+        this.handles.set(id, { opened, deleteOnClose, isDatabase, lock: SQLITE.LOCK_NONE });
         const readOnly = !opened.writable || (flags & SQLITE.OPEN_READWRITE) === 0;
         const { OPEN_READONLY, OPEN_READWRITE, OPEN_CREATE } = SQLITE;
         out(readOnly ? (flags & ~(OPEN_READWRITE | OPEN_CREATE)) | OPEN_READONLY : flags);
@@ -189,6 +197,7 @@ export class SqliteFiles {
   private openedOf(name: string, flags: number): Now<Opened | undefined> {
     const already = this.byName.get(name);
     if (already !== undefined) return (flags & SQLITE.OPEN_EXCLUSIVE) === 0 ? already : undefined;
+    this.absent.delete(name);
     const opened = this.openFile(name, flags);
     this.byName.set(name, opened);
     if (opened instanceof Promise) {
@@ -232,6 +241,7 @@ export class SqliteFiles {
     opened.opens -= 1;
     if (opened.opens > 0) return SQLITE.OK;
     const { name, file } = opened;
+    if (handle.isDatabase) this.absent.clear();
     if (this.byName.get(name) === opened) this.byName.delete(name);
     // Of a file that goes away nothing need be written back.
     const removed = (): Now<unknown> => then(this.calls.truncate(file, 0), () => this.folder.remove(name, false));
@@ -287,8 +297,13 @@ export class SqliteFiles {
   }
 
   access(name: string, out: (there: boolean) => void): Now<number> {
+    if (this.absent.has(name)) {
+      out(false);
+      return SQLITE.OK;
+    }
     return this.guard(SQLITE.IOERR_ACCESS, () =>
       then(this.byName.has(name) || this.folder.has(name), (there) => {
+        if (!there) this.absent.add(name);
         out(there);
         return SQLITE.OK;
       }),

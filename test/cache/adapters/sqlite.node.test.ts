@@ -17,8 +17,8 @@ const journalsOf = (name: HostName): string[] =>
   name === 'wa-sqlite-async' ? ['DELETE', 'WAL'] : ['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'];
 /** What a connection begins with; a write-ahead log is for one connection alone here. */
 async function begin(db: Database, journal: string): Promise<void> {
-  await db.exec('PRAGMA cache_size = -128');
   if (journal === 'WAL') await db.exec('PRAGMA locking_mode = EXCLUSIVE');
+  await db.exec('PRAGMA cache_size = -128');
   expect(await db.exec(`PRAGMA journal_mode = ${journal}`)).toEqual([[journal.toLowerCase()]]);
 }
 
@@ -55,6 +55,7 @@ describe.each(hostNames)('%s', (name) => {
       expect(readdirSync(root)).toEqual(keeps ? ['a.db', 'a.db-journal'] : ['a.db']);
       // What the cache brought to the file, without the cache.
       const db = await h.open(direct, folder, 'a.db');
+      await begin(db, journal);
       expect(await db.exec('PRAGMA integrity_check')).toEqual([['ok']]);
       expect(await db.exec('SELECT count(*) FROM kv')).toEqual([[800]]);
       await db.close();
@@ -149,7 +150,7 @@ test('a database behind an asynchronous source that cannot be written: wa-sqlite
   await maker.close();
   const bytes = files.bytes('a.db') as Uint8Array;
   const cache = new PageCache({ memory: SMALL });
-  const source = remote(bytes.slice(), 'far away');
+  const source = remote(bytes.slice(), 'far away', { latencyMs: 20, bytesPerSecond: 100e6 });
   const db = await h.open(cache, fixedFolder({ 'a.db': () => source }), 'a.db');
   await db.exec('PRAGMA temp_store = MEMORY');
   expect(await db.exec('SELECT count(*) FROM t2')).toEqual([[wanted.vacuum]]);

@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { CachedFile } from '../../../src/cache/file.ts';
 import { PageCache } from '../../../src/cache/page_cache.ts';
-import type { Source } from '../../../src/cache/source.ts';
+import type { Source, SourceHints } from '../../../src/cache/source.ts';
 import { memorySource } from '../../../src/cache/sources/memory.ts';
 
 export interface Remote extends Source {
@@ -16,7 +16,7 @@ export interface Remote extends Source {
 }
 
 /** Like an object far away: no synchronous methods, and each answer comes after the current turn. */
-export function remote(bytes: Uint8Array, name = 'remote'): Remote {
+export function remote(bytes: Uint8Array, name = 'remote', hints: SourceHints = {}): Remote {
   const memory = memorySource(bytes, { name, readOnly: true });
   const later = (signal: AbortSignal | undefined): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -33,6 +33,7 @@ export function remote(bytes: Uint8Array, name = 'remote'): Remote {
     });
   const source: Remote = {
     name,
+    hints,
     requests: 0,
     aborted: 0,
     failure: undefined,
