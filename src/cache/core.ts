@@ -24,6 +24,7 @@ import { CacheFs } from './cache_fs.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
 import type { FetchedList } from './read_ahead.ts';
+import type { RetryRules } from './retry.ts';
 
 /** Why a request ended without success. */
 export interface Failure {
@@ -43,7 +44,7 @@ export interface CoreConfig {
   readonly kernel: string;
   readonly dirtyRatio: number;
   readonly dirtyBackgroundRatio: number;
-  readonly retry: { readonly times: number; readonly delayMs: number };
+  readonly retry: RetryRules;
 }
 
 /** What the whole cache has counted beside the engine. */
@@ -63,7 +64,7 @@ export class Core implements Io {
   readonly fs: CacheFs;
   readonly bytes: CacheBytes;
   readonly budget: Budget;
-  readonly retry: CoreConfig['retry'];
+  readonly retry: RetryRules;
   readonly counts: RequestCounts = {
     reads: 0,
     readBytes: 0,

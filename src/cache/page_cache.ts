@@ -3,13 +3,15 @@
 import { PGOFF_MAX } from '../mm/ids.ts';
 import { releases } from '../mm/release.ts';
 import type { Snapshot } from '../view/snapshot.ts';
-import { throwIfAborted } from './abort.ts';
+import { orAborted, throwIfAborted } from './abort.ts';
 import { budgetOf } from './budget.ts';
 import { Core } from './core.ts';
 import { CacheError } from './errors.ts';
 import { CachedFile, type Waiting } from './file.ts';
 import { CacheGroup } from './group.ts';
 import { Inode } from './inode.ts';
+import { Opening, sizeOf } from './opening.ts';
+import { type RetryRules, wrapped } from './retry.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { Source } from './source.ts';
 import { type CacheStats, statsOf } from './stats.ts';
@@ -24,8 +26,8 @@ export interface CacheOptions {
   /** Percent of the memory that may be dirty before writers wait, and before write-back starts: 20 and 10. */
   readonly dirtyRatio?: number;
   readonly dirtyBackgroundRatio?: number;
-  /** How often a request that failed for a reason that may pass is made again, and the first pause, which then doubles: 4 and 100. */
-  readonly retry?: { readonly times?: number; readonly delayMs?: number };
+  /** What happens after a request that failed for a reason that may pass: 4 times more, the first after 100 ms. */
+  readonly retry?: Partial<RetryRules>;
 }
 
 export interface OpenOptions extends Waiting {
@@ -37,12 +39,12 @@ export class PageCache {
   private readonly core: Core;
   private readonly files = new Set<CachedFile>();
   private readonly groups: CacheGroup[] = [];
-  private readonly inodes = new Map<Source, Promise<Inode>>();
+  private readonly opening = new Map<Source, Opening>();
   private readonly opened = new Map<Source, Inode>();
 
   constructor(o: CacheOptions) {
     const kernel = o.kernel ?? '6.18';
-    if (!(kernel in releases))
+    if (!Object.hasOwn(releases, kernel))
       throw new CacheError('NO_BUDGET', `kernel '${kernel}': expected one of ${Object.keys(releases).join(', ')}`);
     const dirtyRatio = percent('dirtyRatio', o.dirtyRatio ?? 20);
     this.core = new Core({
@@ -56,36 +58,29 @@ export class PageCache {
 
   /** Opens a source. One that is open already is shared: same bytes, and a readahead of its own. */
   async open(source: Source, o: OpenOptions = {}): Promise<CachedFile> {
-    this.check(o);
-    throwIfAborted(o.signal);
-    let inode = this.opened.get(source);
-    if (inode === undefined) {
-      let opening = this.inodes.get(source);
-      if (opening === undefined) {
-        opening = this.openInode(source, o);
-        this.inodes.set(source, opening);
-        opening.finally(() => this.inodes.delete(source)).catch(() => {});
+    for (;;) {
+      this.check(o);
+      throwIfAborted(o.signal);
+      const open = this.opened.get(source);
+      if (open !== undefined) return this.fileOf(source, open);
+      let opening = this.opening.get(source);
+      if (opening?.left) {
+        // Nobody waits for that one any more; it ends, then the source can be opened anew.
+        await orAborted(opening.over, o.signal);
+        continue;
       }
-      inode = await opening;
-      if (this.core.closed) throw this.isClosed();
+      if (opening === undefined) {
+        opening = new Opening(this.core, source);
+        this.opening.set(source, opening);
+        void opening.over.then(() => this.opening.delete(source));
+      }
+      return opening.wait(o.signal, (size) => {
+        this.check(o);
+        const inode = this.opened.get(source) ?? this.newInode(source, size, o, false);
+        this.opening.delete(source);
+        return this.fileOf(source, inode);
+      });
     }
-    return this.fileOf(source, inode);
-  }
-
-  private async openInode(source: Source, o: OpenOptions): Promise<Inode> {
-    let size: number;
-    try {
-      ({ size } = await source.open(o.signal));
-    } catch (cause) {
-      if (cause instanceof CacheError) throw cause;
-      const what = cause instanceof Error ? cause.message : String(cause);
-      throw new CacheError('SOURCE', `${source.name}: ${what}`, { source: source.name, cause });
-    }
-    if (this.core.closed) {
-      await source.close?.();
-      throw this.isClosed();
-    }
-    return this.newInode(source, size, o, false);
   }
 
   /** The same for a source that opens at once: all that the file does goes through the source's synchronous methods. */
@@ -93,16 +88,22 @@ export class PageCache {
     this.check(o);
     const open = this.opened.get(source);
     if (open !== undefined) return this.fileOf(source, open);
-    if (source.openSync === undefined || this.inodes.has(source))
+    if (source.openSync === undefined || this.opening.has(source))
       throw new CacheError('SOURCE', `${source.name}: cannot be opened at once`, { source: source.name });
-    const { size } = source.openSync();
-    return this.fileOf(source, this.newInode(source, size, o, true));
+    try {
+      const size = sizeOf(source, source.openSync());
+      return this.fileOf(source, this.newInode(source, size, o, true));
+    } catch (cause) {
+      throw wrapped(source.name, cause);
+    }
   }
 
   private newInode(source: Source, size: number, o: OpenOptions, now: boolean): Inode {
     const { core } = this;
-    if (!Number.isSafeInteger(size) || size < 0 || size > PGOFF_MAX * core.m.config.pageSize)
-      throw new CacheError('WRONG_SIZE', `${source.name}: says that it has ${size} bytes`, { source: source.name });
+    if (size > PGOFF_MAX * core.m.config.pageSize)
+      throw new CacheError('WRONG_SIZE', `${source.name}: ${size} bytes are more than a file can have`, {
+        source: source.name,
+      });
     const inode = new Inode(core, source, size, o.group?.id ?? 0, now);
     this.opened.set(source, inode);
     return inode;

@@ -21,7 +21,7 @@ const READY = PG_uptodate | PG_readahead;
 export class Resident {
   private readonly core: Core;
   private readonly m: Machine;
-  private readonly mapping: MappingId;
+  private mapping: MappingId;
   private readonly file: FileId;
   private readonly bytes: CacheBytes;
   private readonly buffer: ArrayBuffer;
@@ -40,6 +40,11 @@ export class Resident {
     this.byFolio = m.release.markAccessedFirst === 'folio';
     this.shift = m.pageShift;
     this.pagesPerByte = m.pagesPerByte;
+  }
+
+  /** From now on nothing is found: row 0 is of no file. */
+  close(): void {
+    this.mapping = 0 as MappingId;
   }
 
   /**

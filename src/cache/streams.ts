@@ -1,4 +1,5 @@
 /** Files as streams of the platform: reading pulls, writing waits for the dirty limit. */
+import { CacheError } from './errors.ts';
 import type { CachedFile, Waiting } from './file.ts';
 
 export interface StreamRange extends Waiting {
@@ -12,6 +13,8 @@ const CHUNK_BYTES = 65536;
 
 export function readable(file: CachedFile, range: StreamRange = {}): ReadableStream<Uint8Array> {
   const { start = 0, end = Number.POSITIVE_INFINITY, signal } = range;
+  check(file, start);
+  if (end !== Number.POSITIVE_INFINITY) check(file, end);
   let at = start;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -26,6 +29,7 @@ export function readable(file: CachedFile, range: StreamRange = {}): ReadableStr
 
 export function writable(file: CachedFile, range: StreamRange = {}): WritableStream<Uint8Array> {
   const { start = 0, signal } = range;
+  check(file, start);
   let at = start;
   return new WritableStream<Uint8Array>({
     async write(chunk) {
@@ -36,4 +40,9 @@ export function writable(file: CachedFile, range: StreamRange = {}): WritableStr
       await file.sync({ signal });
     },
   });
+}
+
+function check({ name }: CachedFile, at: number): void {
+  if (Number.isSafeInteger(at) && at >= 0) return;
+  throw new CacheError('INVALID_OFFSET', `${name}: ${at}: expected a whole number of bytes`, { source: name, at });
 }

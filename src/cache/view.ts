@@ -9,6 +9,7 @@ import { folioFlags, folioIndex, folioNextIndex, folioRefAdd } from '../mm/mm_ty
 import { PG } from '../mm/page_flags.ts';
 import { folioPut } from '../mm/swap.ts';
 import type { Core } from './core.ts';
+import { CacheError } from './errors.ts';
 
 /** The folios after the first one, with the place and the length of each. */
 interface More {
@@ -36,6 +37,7 @@ export class View {
 
   /** All bytes when they lie together, which is when `pieces` has one; else a copy of them. */
   get bytes(): Uint8Array {
+    this.check();
     if (this.more === null) return new Uint8Array(this.core.bytes.all.buffer, this.place, this.length);
     const all = new Uint8Array(this.length);
     let at = 0;
@@ -48,6 +50,7 @@ export class View {
 
   /** The bytes in order, a piece where they lie together. */
   get pieces(): Uint8Array[] {
+    this.check();
     const { buffer } = this.core.bytes.all;
     if (this.more === null) return [new Uint8Array(buffer, this.place, this.length)];
     let rest = this.length;
@@ -56,6 +59,10 @@ export class View {
       new Uint8Array(buffer, this.place, rest),
       ...this.more.map((one) => new Uint8Array(buffer, one.place, one.length)),
     ];
+  }
+
+  private check(): void {
+    if (this.folio === 0 && this.length > 0) throw new CacheError('CLOSED', 'the view has been disposed of');
   }
 
   /** Lets the folios go; the bytes must not be looked at any more. */
