@@ -23,6 +23,7 @@ import {
   type SlabShape,
   slabShape,
 } from '../mm/memmap.ts';
+import { type HvoBill, hvoBill } from './bill_hvo.ts';
 
 export interface BillOptions {
   /** Descriptor caches are type-stable by RCU and name no place for the free pointer. */
@@ -95,6 +96,8 @@ export interface MapBill {
   readonly rows: readonly LayoutBill[];
   readonly orders: readonly OrderRow[];
   readonly breakEven: readonly BreakEven[];
+  /** With the vmemmap optimisation; null: the census has no huge page pools. */
+  readonly hvo: HvoBill | null;
   /** Folios of the census, and their mean bytes; null: it has none. */
   readonly folios: number;
   readonly meanFolioBytes: number | null;
@@ -132,6 +135,11 @@ export function billOf(census: Census, options: BillOptions): MapBill {
     rows,
     orders,
     breakEven: planNames.map((name) => breakEven(memmapLayout(name), census, folios, options)),
+    hvo: hvoBill(
+      census,
+      rows.map((row) => row.totalBytes),
+      (layout, order) => (layout.folioBytesLarge === 0 ? 0 : folioCosts(layout, order, census.pageSize, options)),
+    ),
     folios: count,
     meanFolioBytes: count === 0 ? null : (pages / count) * census.pageSize,
   };

@@ -3,6 +3,7 @@ import { CENSUS_ORDERS, type Census, listedPages, OWNER_ROW, OWNERS, ownerPages,
 import { type MemmapLayout, memmapLayouts } from '../mm/memmap.ts';
 import { type BillOptions, billOf, type LayoutBill, type MapBill, type OrderRow, planNames } from './bill.ts';
 import { type CensusJson, censusJson } from './bill_census.ts';
+import type { HvoBill } from './bill_hvo.ts';
 import { size, table } from './fit_text.ts';
 
 /** A count of the kernel's beside the census's, and how far apart they are (0.01: 1 %). */
@@ -77,6 +78,7 @@ export function billText(report: BillReport, census: Census): string {
     '',
     ...says(report.bill),
   ];
+  if (report.bill.hvo !== null) lines.push('', ...hvoLines(report.bill.hvo));
   if (report.source.compared !== null) lines.push('', ...comparedLines(report.source.compared));
   lines.push('', ...legend(report));
   return `${lines.join('\n')}\n`;
@@ -126,13 +128,16 @@ const layoutCells = (row: LayoutBill): string[] => [
   row.layout === 'page64' ? '–' : `${row.differenceBytes > 0 ? '+' : ''}${size(row.differenceBytes)}`,
 ];
 
+/** Orders up to 2 MiB, and larger ones that the census has. */
 const orderCells = (bill: MapBill): string[][] =>
-  bill.orders.map((row) => [
-    size(row.bytes),
-    String(row.order),
-    number(row.folios),
-    ...planNames.map((name) => signed(row.savedBytes[name])),
-  ]);
+  bill.orders
+    .filter((row) => row.order <= 9 || row.folios > 0)
+    .map((row) => [
+      size(row.bytes),
+      String(row.order),
+      number(row.folios),
+      ...planNames.map((name) => signed(row.savedBytes[name])),
+    ]);
 
 /** The answer in words. One-page folios are named first: on both plans they cost more than today. */
 function says(bill: MapBill): string[] {
@@ -156,6 +161,45 @@ function machineSays(mean: number, bill: MapBill): string {
   if (mean === Number.POSITIVE_INFINITY) return 'with its other memory the machine saves at no folio size.';
   if (mean <= (bill.orders[0]?.bytes ?? 0)) return 'with its other memory the machine saves whatever the folios.';
   return `with its other memory the machine saves from a mean of ${size(mean)} on.`;
+}
+
+/** Pools of huge pages with most of their map given back, layout by layout, and what one pool page's map costs. */
+function hvoLines(hvo: HvoBill): string[] {
+  const rows = hvo.rows
+    .filter((row) => row.layout !== 'overlay')
+    .map((row) => [
+      row.layout === 'page64' ? 'page64, overlay' : `${row.layout} (plan)`,
+      size(row.savedBytes),
+      size(row.totalBytes),
+      row.layout === 'page64' ? '–' : `${row.differenceBytes > 0 ? '+' : ''}${size(row.differenceBytes)}`,
+    ]);
+  const bytes = (n: number): string => `${number(Math.round(n))} B`;
+  const cells = hvo.sizes.map((s) => [
+    size(s.bytes),
+    number(s.pages),
+    bytes(s.plainBytes.page64),
+    bytes(s.optimisedBytes.page64),
+    ...planNames.flatMap((name) => [bytes(s.plainBytes[name]), bytes(s.optimisedBytes[name])]),
+  ]);
+  return [
+    'Huge page pools with the vmemmap optimisation (HVO)',
+    '',
+    ...table(['layout', 'given back', 'total', 'difference'], rows, 0),
+    '',
+    ...table(
+      ['pool page', 'in the census', 'page64', 'with HVO', ...planNames.flatMap((name) => [name, 'with HVO'])],
+      cells,
+      0,
+    ),
+    '',
+    ...hvo.sizes.map((s) => {
+      const less = s.plainBytes.memdesc8 - s.optimisedBytes.page64;
+      return (
+        `A pool page of ${size(s.bytes)}: with HVO today’s map costs ${bytes(Math.abs(less))} ` +
+        `${less > 0 ? 'less' : 'more'} than memdesc8 without.`
+      );
+    }),
+  ];
 }
 
 function comparedLines(compared: readonly Compared[]): string[] {
@@ -182,7 +226,9 @@ const legend = ({ source, rcuFreePointer }: BillReport): string[] => [
       : '. --rcu-free-pointer: with a free pointer behind each.'),
   'difference: total against page64; + costs, - saves. Free and other kernel memory needs no descriptor.',
   ...(source.kind === 'replay'
-    ? ['A modelled machine holds what the recording made it hold: no kernel, no slabs.']
+    ? [
+        'A modelled machine holds what the recording made it hold, and of the kernel’s own what --hugepages and --slabinfo say.',
+      ]
     : []),
 ];
 

@@ -52,11 +52,29 @@ test('text says that one-page folios cost more', () => {
   );
 });
 
+test('pools of huge pages and slabs on a modelled machine', () => {
+  const slabs = file(
+    'slabinfo',
+    'slabinfo - version: 2.1\ndentry 2100 2100 192 21 1 : tunables 0 0 0 : slabdata 100 100 0\n',
+  );
+  const args = [ops, '--memory', '512M', '--hugepages', '2M=16', '--hvo', '--slabinfo', slabs];
+  const report = JSON.parse(quire([...args, '--json']).stdout);
+  expect(report.census.owners.hugetlb).toEqual({ 9: 16 });
+  expect(report.census.owners.slab).toEqual({ 0: 100 });
+  expect(report.bill.hvo.rows[0].savedBytes).toBe(16 * 7 * 4096);
+  expect(quire(args).stdout).toMatch(/Huge page pools with the vmemmap optimisation/);
+});
+
 describe('bad input is one line and exit 2', () => {
   const accesses = file('accesses.lackey', ' L 04222c08,4\n S 04222c10,8\nI  04016930,3\n');
   test.each([
     ['no machine', [], /expected one of a recording, --census FILE and --live/],
     ['two machines', [ops, '--census', census], /expected one of a recording/],
+    ['pools without a replay', ['--census', census, '--hugepages', '2M=1'], /expected a recording/],
+    ['pools that are no pools', [ops, '--hugepages', '2M'], /expected SIZE=COUNT/],
+    ['pools of no such size', [ops, '--hugepages', '3M=1'], /expected 2097152, 1073741824/],
+    ['a slabinfo that is none', [ops, '--slabinfo', census], /expected slabinfo - version/],
+    ['a slabinfo that is not there', [ops, '--slabinfo', '/nowhere'], /nowhere/],
     ['a setting without a replay', ['--census', census, '--fs', 'xfs'], /fs is a setting of a replay/],
     ['a file that is not there', ['--census', join(folder, 'none')], /no such file/],
     [
