@@ -423,10 +423,12 @@ export class CachedFile {
   /** Reads bytes into the cache; resolves when they are there. */
   async prefetch(at: number, length: number, o?: Waiting): Promise<void> {
     this.check(at, length);
-    const { core } = this;
+    const { core, inode } = this;
     const end = Math.min(at + length, this.size);
     for (let pos = at; pos < end; ) {
-      const step = Math.min(end - pos, STEP_BYTES);
+      const step = Math.min(end - pos, inode.ahead?.step ?? STEP_BYTES);
+      core.enter(inode);
+      inode.ahead?.exactly(this.file, pos, step);
       await this.touch(pos, step, o?.signal);
       pos += step;
     }

@@ -3,16 +3,18 @@
  * request is on its way: `worth` = latency × bandwidth. Fetching that much more costs as much as asking once more.
  *
  *   a miss  ─┬─ goes on where a run ended, and the run's end was used ──► a window [run's end, …)
- *            │                                    as long as the run so far, at least `worth`, at most a third of memory
- *            └─ anywhere else ──► what was asked for, and the aligned block around it: a thirty-second of `worth`,
- *                                 which makes a request at most 3 % dearer
+ *            │                                    as long as the run so far, at least `worth`, at most eight times that
+ *            └─ anywhere else ──► what was asked for, and the aligned block around it: a sixteenth of `worth`,
+ *                                 which makes a request at most 6 % dearer
  *
  * So a run wastes at most what it has used or the price of one request, and it takes requests by the logarithm of its length.
- * Windows end on boundaries of their size. A run may skip up to a block: strides and column chunks with small gaps are runs.
+ * Windows end on boundaries of their size, and a third of memory is the largest. A run may skip up to a block: strides and column
+ * chunks with small gaps are runs. A run that is eight windows long asks for the next one early, before it needs it: by then
+ * that can waste an eighth of what it has used.
  *
  * What was fetched unasked and never used leaves the cache before anything that was used does (read_ahead.ts), the windows of
- * runs that go on excepted. When memory is full and most blocks leave unused, reads fetch no block but what they ask for, until
- * some time has passed. All sizes are in pages.
+ * runs that go on excepted. When memory is full and most blocks leave unused, reads fetch what they ask for and no block, but for
+ * one now and then that looks whether this has changed. All sizes are in pages.
  */
 
 /** What is known of a page: not cached, on its way, cached and not read yet, read. */
@@ -32,22 +34,28 @@ interface Run {
   end: number;
 }
 
-/** What a miss leads to: fetch [from, to); `run`: as the next window of a run. One object, used again and again. */
+/** What to fetch: [from, to). One object, used again and again. */
 export interface Plan {
   from: number;
   to: number;
+  /** It is the next window of a run. */
   run: boolean;
+  /** When so many of its last pages are left, the next window is due (`early`); 0: not before they are read. */
+  lead: number;
 }
 
 /** Runs that go on, and places where one may have begun. */
 const RUNS = 8;
-const BEGINNINGS = 16;
-/** A block is this part of `worth`, and a window at most this part of memory. */
-const BLOCK_PART = 32;
+const BEGINNINGS = 32;
+/** A block is this part of `worth`, and a window at most this part of memory and so many times `worth`. */
+const BLOCK_PART = 16;
 const WINDOW_PART = 3;
+const WINDOW_TIMES = 8;
+/** Windows after which the next one is asked for early. */
+const EARLY = 8;
 /** Blocks that count in the share that is used; below PAYING of them are, blocks stop; each read without one brings a try nearer. */
-const MEMORY_OF_BLOCKS = 16;
-const PAYING = 0.4;
+const MEMORY_OF_BLOCKS = 8;
+const PAYING = 0.5;
 const FORGET = 1 / 512;
 /** The last part of a window tells whether its run goes on. */
 const TAIL_PART = 4;
@@ -62,16 +70,17 @@ const floorPowerOf2 = (n: number): number => 2 ** Math.floor(Math.log2(n));
 export class ReadPolicy {
   readonly block: number;
   private readonly worth: number;
-  private readonly largest: number;
+  /** The largest window. */
+  readonly largest: number;
   /** Latest first. */
   private readonly runs: Run[] = [];
   private readonly beginnings: Run[] = [];
   private used = 1;
-  private readonly plan: Plan = { from: 0, to: 0, run: false };
+  private readonly plan: Plan = { from: 0, to: 0, run: false, lead: 0 };
 
   /** `worth`: bytes that pass in the time of a request, in pages; `memory`: pages that the file may have cached. */
   constructor(worth: number, memory: number) {
-    this.largest = floorPowerOf2(Math.max(1, memory / WINDOW_PART));
+    this.largest = floorPowerOf2(Math.max(1, Math.min(memory / WINDOW_PART, WINDOW_TIMES * powerOf2(worth))));
     this.worth = Math.min(powerOf2(worth), this.largest);
     this.block = Math.min(powerOf2(worth / BLOCK_PART), this.largest);
   }
@@ -100,18 +109,30 @@ export class ReadPolicy {
     return plan;
   }
 
+  /** A read has come to the lead of a window: the one after it, or null. */
+  early(page: number, last: number): Plan | null {
+    const i = this.runs.findIndex((run) => run.from <= page && page < run.end && run.end < last);
+    if (i < 0) return null;
+    const run = this.runs.splice(i, 1)[0] as Run;
+    // The window that is being read is the run's as well.
+    const { from } = run;
+    const plan = this.window(run, run.end, last);
+    run.from = from;
+    return plan;
+  }
+
   /** A block has left the cache: was any of it used but what was asked for? */
   left(wasUsed: boolean): void {
     this.used += ((wasUsed ? 1 : 0) - this.used) / MEMORY_OF_BLOCKS;
   }
 
-  /** Is this the last window of a run that goes on? Of those, as many count as fit into half of `memory`. */
+  /** Is this a window of a run that goes on? Of those, as many count as fit into half of `memory`. */
   keeps(from: number, to: number, memory: number): boolean {
     let sum = 0;
     for (const run of this.runs) {
       sum += run.end - run.from;
       if (sum > memory / 2) return false;
-      if (run.from === from && run.end === to) return true;
+      if (run.from <= from && to <= run.end) return true;
     }
     return false;
   }
@@ -149,6 +170,7 @@ export class ReadPolicy {
     const from = run.end;
     const boundary = floorPowerOf2(size);
     const to = Math.floor((from + size) / boundary) * boundary;
+    plan.lead = run.end - run.start >= EARLY * size ? Math.min(this.worth, size) : 0;
     plan.from = from;
     plan.to = Math.min(Math.max(to > from ? to : from + size, end), last);
     plan.run = true;
@@ -164,6 +186,7 @@ export class ReadPolicy {
     plan.from = first;
     plan.to = end;
     plan.run = false;
+    plan.lead = 0;
     if (end - first >= block) return;
     if (full && this.used < PAYING) {
       this.used += FORGET;

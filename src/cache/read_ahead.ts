@@ -6,14 +6,14 @@ import { FMODE_RANDOM } from '../mm/address_space.ts';
 import { filemapGetFolio } from '../mm/filemap.ts';
 import type { FileId, MappingId } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
-import { folioFlags, folioIndex, folioNextIndex } from '../mm/mm_types.ts';
+import { folioClear, folioFlags, folioIndex, folioNextIndex, folioRefAdd, folioTest } from '../mm/mm_types.ts';
 import { highWmarkPages } from '../mm/page_alloc_watermark.ts';
-import { PG } from '../mm/page_flags.ts';
+import { PG, PG_readahead } from '../mm/page_flags.ts';
 import { pageCacheRaOrder } from '../mm/readahead.ts';
 import { lruAddDrain } from '../mm/swap.ts';
 import { mappingTryInvalidate } from '../mm/truncate.ts';
 import { V } from '../mm/vmstat.ts';
-import { COMING, MISSING, type Pages, ReadPolicy, UNUSED, USED } from './policy.ts';
+import { COMING, MISSING, type Pages, type Plan, ReadPolicy, UNUSED, USED } from './policy.ts';
 
 /** Memory counts as full when less than this part of it is free. */
 const FULL_PART = 8;
@@ -66,25 +66,41 @@ export class ReadAhead implements Pages {
 
   /** A read of bytes [at, at + length) is about to look. */
   before(file: FileId, at: number, length: number): void {
-    const { m, mapping } = this;
+    const { m, mapping, policy } = this;
     const page = m.config.pageSize;
     const last = Math.ceil((m.spaces.size[mapping] as number) / page);
     const end = Math.min(Math.ceil((at + length) / page), last);
-    const first = this.firstMissing(Math.floor(at / page), end);
+    const first = this.firstMissing(file, Math.floor(at / page), end, last);
     if (first >= end) return;
     if (((m.files.fmode[file] as number) & FMODE_RANDOM) !== 0) {
-      this.fetch(file, first, end);
+      this.fetch(file, first, end, 0);
       return;
     }
     const sequential = (m.files.raPages[file] as number) > (m.spaces.raPages[mapping] as number);
     const full = this.room < this.frames / FULL_PART;
-    const { from, to, run } = this.policy.miss(first, end, last, this, full, sequential);
+    this.carryOut(file, policy.miss(first, end, last, this, full, sequential), first, end);
+  }
+
+  /** Fetches what is missing of bytes [at, at + length) and nothing else. The bytes that it takes at a time: `step`. */
+  exactly(file: FileId, at: number, length: number): void {
+    const page = this.m.config.pageSize;
+    const from = Math.floor(at / page);
+    const to = Math.ceil((at + length) / page);
     this.makeRoom(to - from);
-    if (run) this.fetch(file, from, to);
+    this.fetch(file, from, to, 0);
+  }
+  get step(): number {
+    return this.policy.largest * this.m.config.pageSize;
+  }
+
+  /** What was asked for, [first, end), and what goes with it. */
+  private carryOut(file: FileId, { from, to, run, lead }: Plan, first: number, end: number): void {
+    this.makeRoom(to - from);
+    if (run) this.fetch(file, from, to, lead);
     else {
-      this.fetch(file, from, first);
-      this.fetch(file, first, end);
-      this.fetch(file, end, to);
+      this.fetch(file, from, first, 0);
+      this.fetch(file, first, end, 0);
+      this.fetch(file, end, to, 0);
     }
     if (to - from > end - first) this.list.push({ of: this, from, to, first, end });
   }
@@ -97,13 +113,24 @@ export class ReadAhead implements Pages {
     list.length = kept;
   }
 
-  private firstMissing(first: number, end: number): number {
+  /** The first page of [first, end) that is not cached. A window whose lead begins before it brings the next one. */
+  private firstMissing(file: FileId, first: number, end: number, last: number): number {
     const { m, mapping } = this;
     let page = first;
     while (page < end) {
       const folio = filemapGetFolio(m, mapping, page);
       if (folio === 0) break;
       page = folioNextIndex(m.map, folio);
+      if (!folioTest(m.map, folio, PG_readahead)) continue;
+      folioClear(m.map, folio, PG_readahead);
+      const plan = this.policy.early(page - 1, last);
+      if (plan === null) continue;
+      // What is being read stays, whatever the next window takes.
+      folioRefAdd(m.map, folio, 1);
+      m.ahead = true;
+      this.carryOut(file, plan, plan.from, plan.from);
+      m.ahead = false;
+      folioRefAdd(m.map, folio, -1);
     }
     return page;
   }
@@ -149,13 +176,13 @@ export class ReadAhead implements Pages {
     this.policy.left(used);
   }
 
-  /** Asks for what is missing of pages [from, to), in folios as large as fit. */
-  private fetch(file: FileId, from: number, to: number): void {
+  /** Asks for what is missing of pages [from, to); where the last `lead` of them begin there is a mark. */
+  private fetch(file: FileId, from: number, to: number, lead: number): void {
     if (from >= to) return;
     const { files } = this.m;
     files.start[file] = from;
     files.size[file] = to - from;
-    files.asyncSize[file] = 0;
+    files.asyncSize[file] = lead;
     files.order[file] = 0;
     pageCacheRaOrder(this.m, file, from);
   }

@@ -7,6 +7,7 @@ import { pause } from './abort.ts';
 import type { Core, Failure } from './core.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
+import { nextTurn } from './turn.ts';
 
 /** One request of the engine, [from, to) of the file. */
 interface Asked {
@@ -61,14 +62,15 @@ export class Requests {
     this.abort.abort();
   }
 
-  /** Carries out what has been asked: at once where the source can, else in a moment, when more may have been asked. */
+  /** Carries out what has been asked: at once where the source can, else in a moment, when more may have been asked: for a costly source, when everybody has had a turn. */
   start(): void {
     const { inode } = this;
     if (inode.readsNow) this.runReadsNow();
     if (inode.writesNow) this.runWritesNow();
     if (this.scheduled || this.reads.length + this.writes.length === 0) return;
     this.scheduled = true;
-    queueMicrotask(() => {
+    const soon = inode.ahead === null ? queueMicrotask : nextTurn;
+    soon(() => {
       this.scheduled = false;
       this.dispatch();
     });
