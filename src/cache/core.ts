@@ -11,10 +11,11 @@ import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import type { Io, Machine } from '../mm/machine.ts';
 import { EXACT_RULES, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
-import { folioIndex, folioNextIndex, folioTest } from '../mm/mm_types.ts';
+import { folioIndex, folioNextIndex, folioRefAdd, folioTest } from '../mm/mm_types.ts';
 import { PG } from '../mm/page_flags.ts';
 import { backgroundThresh, wakeupFlusherThreads, wbCheckOldDataFlush } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
+import { folioPut } from '../mm/swap.ts';
 import { tryToFreePages } from '../mm/vmscan.ts';
 import { V } from '../mm/vmstat.ts';
 import { aborted } from './abort.ts';
@@ -225,8 +226,13 @@ export class Core implements Io {
     return found;
   }
 
-  /** Waits until a request that covers the folio has ended. */
+  /**
+   * Waits until a request that covers the folio has ended. The folio is held until the caller has gone on, so that of many
+   * who wait in little memory each gets what was fetched for it before the others' needs take it away.
+   */
   waitFor(folio: FolioId, signal: AbortSignal | undefined): Promise<Failure | null> {
+    const { m } = this;
+    folioRefAdd(m.map, folio, 1);
     return new Promise((resolve, reject) => {
       let list = this.waiting.get(folio);
       if (list === undefined) {
@@ -236,8 +242,11 @@ export class Core implements Io {
       const wake = (failure: Failure | null): void => {
         signal?.removeEventListener('abort', leave);
         resolve(failure);
+        // The caller's turn has been queued by now and comes first.
+        queueMicrotask(() => folioPut(m, folio));
       };
       const leave = (): void => {
+        folioPut(m, folio);
         const left = this.waiting.get(folio)?.filter((other) => other !== wake) ?? [];
         if (left.length > 0) this.waiting.set(folio, left);
         else this.waiting.delete(folio);
