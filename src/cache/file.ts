@@ -76,14 +76,14 @@ export class CachedFile {
    */
   read(into: Uint8Array, at: number, o?: Waiting): number | Promise<number> {
     const n = this.resident.read(into, at);
-    if (n >= 0 && !this.state.closed) return n;
+    if (n >= 0) return n;
     return this.readSlow(into, at, into.length, o?.signal, true);
   }
 
   /** The same, at once or not at all: SOURCE when something must be waited for. */
   readSync(into: Uint8Array, at: number): number {
     const n = this.resident.read(into, at);
-    if (n >= 0 && !this.state.closed) return n;
+    if (n >= 0) return n;
     return this.readSlow(into, at, into.length, undefined, false) as number;
   }
 
@@ -210,6 +210,7 @@ export class CachedFile {
 
   /** A cursor of its own over the file. */
   cursor(): Cursor {
+    this.checkOpen();
     return new Cursor(this.core, this.inode.mapping, this.state);
   }
 
@@ -490,6 +491,7 @@ export class CachedFile {
 
   private end(): void {
     this.state.closed = true;
+    this.resident.close();
     this.inode.handles--;
     this.core.dropFile(this.file);
     this.onClose(this);

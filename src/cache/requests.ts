@@ -3,10 +3,10 @@
  * and so does what is parted by less than it takes to ask twice (latency × bandwidth). Each is tried a few times, with pauses
  * that double. Bytes go straight between the source and the folios, which are locked or under write-back meanwhile.
  */
-import { pause } from './abort.ts';
 import type { Core, Failure } from './core.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
+import { retried, wrapped } from './retry.ts';
 import { nextTurn } from './turn.ts';
 
 /** One request of the engine, [from, to) of the file. */
@@ -248,11 +248,9 @@ export class Requests {
     const { inode } = this;
     let error: CacheError | null = null;
     if (to > from) {
-      error = await inode.beforeWrite(to);
-      const longer = to > inode.validTo ? 1 : 0;
-      inode.extending += longer;
-      error ??= await this.trying(() => this.store(pieces, from, to - from));
-      inode.extending -= longer;
+      const before = await inode.beforeWrite(to);
+      error = typeof before === 'boolean' ? await this.trying(() => this.store(pieces, from, to - from)) : before;
+      if (before === true) inode.extended();
     }
     this.writing--;
     this.endWrites(joined, error, to);
@@ -316,7 +314,10 @@ export class Requests {
   private endWrites(joined: Joined, error: CacheError | null, to: number): void {
     const { core, inode } = this;
     if (error === null) inode.validTo = Math.max(inode.validTo, to);
-    else inode.writeFailed(error);
+    else {
+      inode.writeFailed(error);
+      if (to > inode.validTo) inode.uncertain();
+    }
     for (const r of joined) {
       const folios = error !== null || core.listened ? core.foliosIn(inode.mapping, r.from, r.to) : NOBODY;
       core.fs.endWrite(core.m, inode.mapping, r.from, r.to - r.from, error === null);
@@ -331,28 +332,20 @@ export class Requests {
   async trying(work: () => Promise<void>): Promise<CacheError | null> {
     const { retry, counts } = this.core;
     const { signal } = this.abort;
-    for (let tried = 0; ; tried++) {
-      try {
-        if (signal.aborted) throw new CacheError('CLOSED', `${this.inode.name}: closed`, { source: this.inode.name });
-        await work();
-        return null;
-      } catch (cause) {
-        const error = this.wrap(cause);
-        if (!error.retryable || tried >= retry.times || signal.aborted) {
-          counts.failures++;
-          return error;
-        }
-        counts.retries++;
-        await pause(error.retryAfterMs ?? retry.delayMs * 2 ** tried, signal);
-      }
+    const { name } = this.inode;
+    try {
+      await retried(name, retry, counts, signal, () => {
+        if (signal.aborted) throw new CacheError('CLOSED', `${name}: closed`, { source: name });
+        return work();
+      });
+      return null;
+    } catch (error) {
+      return wrapped(name, error);
     }
   }
 
   wrap(cause: unknown): CacheError {
-    if (cause instanceof CacheError) return cause;
-    const { name } = this.inode;
-    const what = cause instanceof Error ? cause.message : String(cause);
-    return new CacheError('SOURCE', `${name}: ${what}`, { source: name, cause, retryable: true });
+    return wrapped(this.inode.name, cause);
   }
 }
 

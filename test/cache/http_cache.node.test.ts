@@ -93,6 +93,18 @@ describe('what may pass is tried again', () => {
     await cache.close();
   });
 
+  test('not when the server asks for a pause that nobody would wait for', async () => {
+    const at = url('-,tomorrow,tomorrow');
+    const { cache, file } = await opened(at);
+    const error = await failsWith(Promise.resolve(file.read(new Uint8Array(10), 1_000_000)), 'SOURCE');
+    expect(error).toMatchObject({ retryable: true, retryAfterMs: 86_400_000, status: 503 });
+    expect(server.asked(at).length).toBeLessThanOrEqual(3);
+    await cache.close();
+    const opening = new PageCache({ memory: '4MiB' });
+    await failsWith(opening.open(httpSource(url('tomorrow'))), 'SOURCE');
+    await opening.close();
+  });
+
   test('but not for ever', async () => {
     const { cache, file } = await opened(url(`-${',busy'.repeat(50)}`));
     await failsWith(Promise.resolve(file.read(new Uint8Array(10), 1_000_000)), 'SOURCE');

@@ -46,6 +46,7 @@ export const FAULTS = [
   'forbidden',
   'busy',
   'broken',
+  'tomorrow',
   /** No answer ever. */
   'stall',
 ] as const;
@@ -195,6 +196,8 @@ async function respond(x: Exchange, fault: Fault | '-'): Promise<void> {
       return end(403, {}, 'no');
     case 'busy':
       return end(429, { 'retry-after': '0' }, 'later');
+    case 'tomorrow':
+      return end(503, { 'retry-after': '86400' });
     case 'broken':
       return end(503, { 'retry-after': new Date(Date.now() + 1000).toUTCString() }, 'later');
     case 'change':

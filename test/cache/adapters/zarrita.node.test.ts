@@ -37,7 +37,7 @@ async function chunked(): Promise<Files> {
   const files: Files = new Map();
   const array = await zarr.create(files, {
     shape: [300, 200],
-    chunkShape: [16, 16],
+    chunkShape: [40, 40],
     dtype: 'int32',
     codecs: [{ name: 'bytes', configuration: { endian: 'little' } }],
   });

@@ -151,6 +151,7 @@ describe('a server that is not well', () => {
     forbidden: 'SOURCE',
     busy: 'SOURCE+',
     broken: 'SOURCE+',
+    tomorrow: 'SOURCE+',
   };
   const fine = ['delay', 'slow', 'star'];
 
