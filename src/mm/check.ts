@@ -1,7 +1,8 @@
 /**
  * Walks everything that a machine holds and throws at the first broken invariant. For tests: the cost is that of all memory.
  *
- * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L) and the free lists (B):
+ * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L), the free lists (B), and of owners of other
+ * pages (S slub.ts, W vmalloc.ts, N page_pool.ts, G hugetlb.ts):
  *  F1 an entry of a file's tree is a folio that names that file, at an index that is a multiple of its size;
  *  F2 its order is at least the file's smallest and at most its largest (a collapse of tmpfs: that of a huge page);
  *  F3 it holds one reference for each of its pages and mappings, one for private data, and one for each batch it waits in; more only
@@ -18,8 +19,11 @@ import { checkXarray } from '../base/xarray_check.ts';
 import { XA_MARK_DIRTY, XA_MARK_WRITEBACK, xaGetMark } from '../base/xarray_mark.ts';
 
 import { AS_SWAPBACKED } from './address_space.ts';
+import { checkBalloon } from './balloon_compaction.ts';
+import { checkHugetlb } from './hugetlb.ts';
 import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { checkPgmaps } from './memremap.ts';
 import { checkMms } from './mm_check.ts';
 import {
   folioFlags,
@@ -35,11 +39,14 @@ import {
 } from './mm_types.ts';
 import { checkZones } from './page_alloc_check.ts';
 import { decodeFlags, PG } from './page_flags.ts';
+import { checkPagePools } from './page_pool.ts';
 import { folioMapcount } from './rmap.ts';
 import { checkAnonVmas, checkDeferred, checkRmap } from './rmap_check.ts';
+import { checkSlabs } from './slub_check.ts';
 import { checkLru } from './swap_check.ts';
 import { checkSwap } from './swap_table_check.ts';
 import { checkThp } from './thp.ts';
+import { checkVmalloc } from './vmalloc.ts';
 import { V } from './vmstat.ts';
 
 /** All invariants. `idle`: nothing is in flight, so that nothing may be locked or under write-back. */
@@ -54,6 +61,17 @@ export function checkMachine(m: Machine, idle: boolean): void {
   checkMms(m);
   checkThp(m);
   checkZones(m);
+  checkOwners(m);
+}
+
+/** Owners of pages that are no folios, those that there are. */
+function checkOwners(m: Machine): void {
+  if (m.slab.nrCaches > 1) checkSlabs(m);
+  if (m.hugetlb.hstates.some((h) => h.nr > 0)) checkHugetlb(m);
+  if (m.pagePools.nr > 1) checkPagePools(m);
+  checkVmalloc(m);
+  checkBalloon(m);
+  checkPgmaps(m);
 }
 
 /** F1 to F7. */
