@@ -43,7 +43,7 @@ export class Inode {
   private overlong = false;
   private resizing: Promise<CacheError | null> | null = null;
   /** Writes under way that make the source longer. */
-  extending = 0;
+  private extending = 0;
   handles = 0;
   /** Writes that failed for good so far, and why the last one did. */
   failures = 0;
@@ -108,6 +108,11 @@ export class Inode {
     this.lastFailure = error;
   }
 
+  /** Something that makes the source longer failed, perhaps half way: nobody knows where it ends. */
+  uncertain(): void {
+    if (this.source.truncate !== undefined || this.source.truncateSync !== undefined) this.overlong = true;
+  }
+
   /** The writer's error, or sync's. */
   failure(): CacheError {
     const cause = this.lastFailure;
@@ -122,18 +127,34 @@ export class Inode {
     this.overlong = true;
   }
 
-  /** A write to [.., to) is about to start: after a change of the source's size that is under way or due. What went wrong, or null. */
-  async beforeWrite(to: number): Promise<CacheError | null> {
-    if (to <= this.validTo) return null;
-    while (this.resizing !== null) await this.resizing;
-    return this.overlong ? this.cut() : null;
+  /**
+   * A write that ends at `to` is about to start: after a change of the source's size that is under way or due. True: it makes
+   * the source longer, and `extended` must be called when it has ended. Or what went wrong.
+   */
+  async beforeWrite(to: number): Promise<CacheError | boolean> {
+    for (;;) {
+      if (to <= this.validTo) return false;
+      if (this.resizing !== null) await this.resizing;
+      else if (this.overlong) {
+        const error = await this.cut();
+        if (error !== null) return error;
+      } else {
+        this.extending++;
+        return true;
+      }
+    }
+  }
+
+  extended(): void {
+    this.extending--;
   }
 
   /** Makes the source end where the file was cut. */
   async cut(): Promise<CacheError | null> {
     while (this.overlong) {
-      const size = this.validTo;
+      let size = this.validTo;
       const error = await this.resize(async () => {
+        size = this.validTo;
         if (this.source.truncate !== undefined) await this.source.truncate(size);
         else this.source.truncateSync!(size);
       });
@@ -144,9 +165,12 @@ export class Inode {
     return null;
   }
 
-  /** One change of the source's size at a time. */
+  /** One change of the source's size at a time, and none beside a write that makes it longer: it might cut that off. */
   private async resize(work: () => Promise<void>): Promise<CacheError | null> {
-    while (this.resizing !== null) await this.resizing;
+    while (this.resizing !== null || this.extending > 0) {
+      if (this.resizing !== null) await this.resizing;
+      else await this.core.waitForAny(undefined);
+    }
     const done = this.requests.trying(work);
     this.resizing = done;
     const error = await done;
@@ -160,7 +184,8 @@ export class Inode {
 
   cutNow(): void {
     if (!this.overlong) return;
-    this.source.truncateSync!(this.validTo);
+    if (this.source.truncateSync === undefined) throw this.cannotWait('a cut');
+    this.source.truncateSync(this.validTo);
     this.overlong = false;
   }
 
@@ -210,13 +235,11 @@ export class Inode {
     const cut = await this.cut();
     if (cut !== null) throw this.failed(cut);
     while (this.validTo < size) {
-      // Not beside a write that makes it longer: it might cut that off.
-      if (this.extending > 0) {
-        await this.core.waitForAny(signal);
-        continue;
-      }
       const grown = await this.resize(() => this.grow(size));
-      if (grown !== null) throw this.failed(grown);
+      if (grown !== null) {
+        this.uncertain();
+        throw this.failed(grown);
+      }
       this.validTo = Math.max(this.validTo, Math.min(size, this.size));
     }
     const error = await orAborted(
@@ -240,6 +263,7 @@ export class Inode {
       }
       source.syncSync?.();
     } catch (cause) {
+      this.uncertain();
       throw this.failed(this.requests.wrap(cause));
     }
   }
