@@ -86,14 +86,22 @@ export class ReadPolicy {
   }
 
   /**
-   * Pages [first, end) are asked for, and `first` is not cached. `full`: memory is full. `sequential`: the
+   * Pages [asked, end) are asked for, and `first` is the first of them that is not cached. `full`: memory is full. `sequential`: the
    * reader said that it goes on from here. `last` is the end of the file.
    */
-  miss(first: number, end: number, last: number, pages: Pages, full: boolean, sequential: boolean): Plan {
+  miss(
+    asked: number,
+    first: number,
+    end: number,
+    last: number,
+    pages: Pages,
+    full: boolean,
+    sequential: boolean,
+  ): Plan {
     const { plan } = this;
     const run = this.runBefore(first);
     if (run !== null) {
-      const tail = this.tail(run, pages);
+      const tail = this.tail(run, asked, pages);
       if (tail === USED) return this.window(run, end, last);
       if (tail === COMING) {
         this.around(first, end, last, pages, full);
@@ -114,10 +122,9 @@ export class ReadPolicy {
     const i = this.runs.findIndex((run) => run.from <= page && page < run.end && run.end < last);
     if (i < 0) return null;
     const run = this.runs.splice(i, 1)[0] as Run;
-    // The window that is being read is the run's as well.
-    const { from } = run;
     const plan = this.window(run, run.end, last);
-    run.from = from;
+    // What is left of the window that is being read is the run's as well.
+    run.from = page;
     return plan;
   }
 
@@ -126,13 +133,13 @@ export class ReadPolicy {
     this.used += ((wasUsed ? 1 : 0) - this.used) / MEMORY_OF_BLOCKS;
   }
 
-  /** Is this a window of a run that goes on? Of those, as many count as fit into half of `memory`. */
+  /** Is some of this the window of a run that goes on? Of those, as many count as fit into half of `memory`. */
   keeps(from: number, to: number, memory: number): boolean {
     let sum = 0;
     for (const run of this.runs) {
       sum += run.end - run.from;
       if (sum > memory / 2) return false;
-      if (run.from <= from && to <= run.end) return true;
+      if (from < run.end && run.from < to) return true;
     }
     return false;
   }
@@ -152,12 +159,12 @@ export class ReadPolicy {
   /**
    * Does the run go on? USED: several pages of its end were read. UNUSED: its end was not, and it does not. COMING: too early to say.
    */
-  private tail(run: Run, pages: Pages): number {
+  private tail(run: Run, asked: number, pages: Pages): number {
     const n = Math.max(TAIL_PAGES, Math.floor((run.end - run.from) / TAIL_PART));
     let used = 0;
     let coming = false;
     for (let page = run.end - 1; page >= Math.max(run.start, run.end - n); page--) {
-      const state = pages.state(page);
+      const state = page >= asked ? USED : pages.state(page);
       if (state === USED && ++used === EVIDENCE) return USED;
       if (state === COMING) coming = true;
     }

@@ -70,7 +70,8 @@ export class ReadAhead implements Pages {
     const page = m.config.pageSize;
     const last = Math.ceil((m.spaces.size[mapping] as number) / page);
     const end = Math.min(Math.ceil((at + length) / page), last);
-    const first = this.firstMissing(file, Math.floor(at / page), end, last);
+    const asked = Math.floor(at / page);
+    const first = this.firstMissing(file, asked, end, last);
     if (first >= end) return;
     if (((m.files.fmode[file] as number) & FMODE_RANDOM) !== 0) {
       this.fetch(file, first, end, 0);
@@ -78,7 +79,7 @@ export class ReadAhead implements Pages {
     }
     const sequential = (m.files.raPages[file] as number) > (m.spaces.raPages[mapping] as number);
     const full = this.room < this.frames / FULL_PART;
-    this.carryOut(file, policy.miss(first, end, last, this, full, sequential), first, end);
+    this.carryOut(file, policy.miss(asked, first, end, last, this, full, sequential), first, end);
   }
 
   /** Fetches what is missing of bytes [at, at + length) and nothing else. The bytes that it takes at a time: `step`. */
