@@ -5,10 +5,11 @@
  *   a page     its bytes
  *              64    struct page, in the layout of the memory map
  *              32    state of the blocks of large folios, order of the lists
- *              140   nodes of the index: one for four pages, of 560 bytes each
+ *              140   nodes of the index: one for four pages, of 560 bytes each, and 256 at least
  *
- * A node is needed for each 256 KiB (with 4 KiB pages) of a file that anything is cached of, so that only a file of sixteen
- * times the budget and more, read a page here and a page there, can want more nodes than that: then pages go before nodes do.
+ * A node is needed for each 256 KiB (with 4 KiB pages) of a file that anything is cached of. So only a file of sixteen times
+ * the budget and more, read a page here and a page there, or very many small files, can want more nodes than that: then pages
+ * go before nodes do.
  */
 import { formatBytes } from '../base/units.ts';
 import { CacheError } from './errors.ts';
@@ -19,8 +20,9 @@ const NODE_BYTES = 560;
 const PAGES_A_NODE = 4;
 /** The engine needs that many pages to work with. */
 const PAGES_MIN = 256;
-/** Nodes that one call of the engine may add, at most: two windows of readahead and the way to them. */
-export const NODES_MARGIN = 192;
+const NODES_MIN = 256;
+/** Pages of the cache that one call of the engine may read; each node of the index holds 64. */
+const PAGES_A_CALL = 12_000;
 
 export interface Budget {
   readonly bytes: number;
@@ -28,6 +30,8 @@ export interface Budget {
   readonly frames: number;
   /** Nodes of the index that there is room for. */
   readonly nodes: number;
+  /** Nodes that one call of the engine may add, at most: these are free before it. */
+  readonly nodesMargin: number;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
@@ -48,12 +52,21 @@ export function budgetOf(memory: string | number, pageSize: number): Budget {
   const bytes = bytesOf('memory', memory);
   if (pageSize !== 4096 && pageSize !== 16384 && pageSize !== 65536)
     throw new CacheError('NO_BUDGET', `pageSize ${pageSize}: expected 4096, 16384 or 65536`);
-  const perPage = pageSize + MAP_BYTES + STATE_BYTES + NODE_BYTES / PAGES_A_NODE;
-  const fixed = NODES_MARGIN * NODE_BYTES;
-  const frames = Math.floor((bytes - fixed) / perPage);
+  const perPage = pageSize + MAP_BYTES + STATE_BYTES;
+  const nodesMargin = 16 + Math.ceil(Math.min(PAGES_A_CALL, bytes / pageSize) / 64);
+  const rest = bytes - nodesMargin * NODE_BYTES;
+  const frames = Math.floor(
+    Math.min((rest - NODES_MIN * NODE_BYTES) / perPage, rest / (perPage + NODE_BYTES / PAGES_A_NODE)),
+  );
   if (frames < PAGES_MIN) {
-    const least = formatBytes(Math.ceil((PAGES_MIN * perPage + fixed) / 2 ** 10) * 2 ** 10);
+    const least = formatBytes(Math.ceil((PAGES_MIN * perPage + (NODES_MIN + 22) * NODE_BYTES) / 2 ** 10) * 2 ** 10);
     throw new CacheError('NO_BUDGET', `memory ${formatBytes(bytes)}: expected at least ${least}`);
   }
-  return { bytes, pageSize, frames, nodes: Math.floor(frames / PAGES_A_NODE) + NODES_MARGIN };
+  return {
+    bytes,
+    pageSize,
+    frames,
+    nodes: Math.max(NODES_MIN, Math.floor(frames / PAGES_A_NODE)) + nodesMargin,
+    nodesMargin,
+  };
 }

@@ -19,7 +19,7 @@ import { folioPut } from '../mm/swap.ts';
 import { tryToFreePages } from '../mm/vmscan.ts';
 import { V } from '../mm/vmstat.ts';
 import { aborted } from './abort.ts';
-import { type Budget, NODES_MARGIN } from './budget.ts';
+import type { Budget } from './budget.ts';
 import { CacheBytes } from './cache_bytes.ts';
 import { CacheFs } from './cache_fs.ts';
 import { CacheError } from './errors.ts';
@@ -380,14 +380,14 @@ export class Core implements Io {
   /** Before a call that can add to the index: it must not outgrow its share of the budget. */
   roomForNodes(): void {
     const { pages } = this.m;
-    if (pages.used + NODES_MARGIN <= this.budget.nodes) return;
+    if (pages.used + this.budget.nodesMargin <= this.budget.nodes) return;
     this.freeNodes();
   }
 
   private freeNodes(): void {
     const { m } = this;
     const { pages } = m;
-    const enough = (): boolean => pages.used + NODES_MARGIN <= this.budget.nodes;
+    const enough = (): boolean => pages.used + this.budget.nodesMargin <= this.budget.nodes;
     for (let tag = 0; tag < pages.tags.rows && !enough(); tag++)
       while (!enough() && xaDropShadowNode(pages, m.spaces.head, tag));
     while (!enough() && tryToFreePages(m, GFP_KERNEL, 0) > 0)

@@ -39,7 +39,9 @@ export class Requests {
   private scheduled = false;
   /** Where bytes go that are read over. */
   private sink: Uint8Array | null = null;
-  private readonly abort = new AbortController();
+  /** One for each call of the source: a signal that many listen to draws a warning of the host. */
+  private readonly calls = new Set<AbortController>();
+  private cancelled = false;
 
   constructor(core: Core, inode: Inode) {
     this.core = core;
@@ -59,7 +61,8 @@ export class Requests {
 
   /** Nothing is waited for any longer. */
   cancel(): void {
-    this.abort.abort();
+    this.cancelled = true;
+    for (const call of this.calls) call.abort();
   }
 
   /** Carries out what has been asked: at once where the source can, else in a moment, when more may have been asked: for a costly source, when everybody has had a turn. */
@@ -157,7 +160,6 @@ export class Requests {
   private async fetch(pieces: readonly Uint8Array[], from: number, length: number): Promise<void> {
     const { source } = this.inode;
     const { counts } = this.core;
-    const { signal } = this.abort;
     counts.readBytes += length;
     const most = source.hints?.maxRequest ?? Number.POSITIVE_INFINITY;
     // Costly sources are no files of the host: their readv takes any number of buffers.
@@ -173,8 +175,8 @@ export class Requests {
         at += want;
         const got =
           part.length > 1 && source.readv !== undefined
-            ? await source.readv(part, begin, signal)
-            : await source.read(part[0] as Uint8Array, begin, signal);
+            ? await this.call((signal) => source.readv!(part, begin, signal))
+            : await this.call((signal) => source.read(part[0] as Uint8Array, begin, signal));
         this.check(got, begin, want);
       }),
     );
@@ -270,15 +272,16 @@ export class Requests {
   private async store(pieces: readonly Uint8Array[], from: number, length: number): Promise<void> {
     const { source } = this.inode;
     const { counts } = this.core;
-    const { signal } = this.abort;
     counts.writtenBytes += length;
     let at = from;
     for (const part of cutAt(pieces, source.writev === undefined ? 1 : PIECES_MAX, Number.POSITIVE_INFINITY)) {
       counts.writes++;
       const piece = part[0] as Uint8Array;
-      if (part.length > 1 && source.writev !== undefined) await source.writev(part, at, signal);
-      else if (source.write !== undefined) await source.write(piece, at, signal);
-      else source.writeSync!(piece, at);
+      const begin = at;
+      if (part.length > 1 && source.writev !== undefined)
+        await this.call((signal) => source.writev!(part, begin, signal));
+      else if (source.write !== undefined) await this.call((signal) => source.write!(piece, begin, signal));
+      else source.writeSync!(piece, begin);
       for (const one of part) at += one.length;
     }
   }
@@ -331,16 +334,30 @@ export class Requests {
   /** Does it, and again after a pause when it failed for a reason that may pass. What went wrong in the end, or null. */
   async trying(work: () => Promise<void>): Promise<CacheError | null> {
     const { retry, counts } = this.core;
-    const { signal } = this.abort;
     const { name } = this.inode;
     try {
-      await retried(name, retry, counts, signal, () => {
-        if (signal.aborted) throw new CacheError('CLOSED', `${name}: closed`, { source: name });
-        return work();
-      });
+      // The signal ends the pauses; each call of the source has its own.
+      await this.call((signal) =>
+        retried(name, retry, counts, signal, () => {
+          if (this.cancelled) throw new CacheError('CLOSED', `${name}: closed`, { source: name });
+          return work();
+        }),
+      );
       return null;
     } catch (error) {
       return wrapped(name, error);
+    }
+  }
+
+  /** Does something that ends when nothing is waited for any longer. */
+  private async call<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const own = new AbortController();
+    if (this.cancelled) own.abort();
+    this.calls.add(own);
+    try {
+      return await work(own.signal);
+    } finally {
+      this.calls.delete(own);
     }
   }
 
