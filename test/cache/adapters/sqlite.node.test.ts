@@ -14,7 +14,7 @@ import { kvLoad, runAll, tableLoad } from './sqlite_loads.ts';
 import { remote, SMALL } from './through.ts';
 
 const journalsOf = (name: HostName): string[] =>
-  name === 'wa-sqlite-async' ? ['DELETE', 'WAL'] : ['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'];
+  name === 'sqlite-wasm' ? ['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'] : ['DELETE', 'WAL'];
 /** What a connection begins with; a write-ahead log is for one connection alone here. */
 async function begin(db: Database, journal: string): Promise<void> {
   if (journal === 'WAL') await db.exec('PRAGMA locking_mode = EXCLUSIVE');

@@ -49,7 +49,6 @@ const one = async (db: Database, sql: string): Promise<unknown> => (await db.exe
 describe.each([
   ['sqlite-wasm', 'DELETE'],
   ['sqlite-wasm', 'TRUNCATE'],
-  ['sqlite-wasm', 'PERSIST'],
   ['sqlite-wasm', 'WAL'],
   ['wa-sqlite-async', 'DELETE'],
   ['wa-sqlite-async', 'WAL'],
