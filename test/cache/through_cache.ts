@@ -25,11 +25,11 @@ export async function useThroughCache(source: Source, start: Uint8Array, use: Ca
   let truth = start.slice();
   const writable = source.write !== undefined;
   for (let step = 0; step < steps; step++) {
-    const at = r.below(truth.length + 1);
+    const at = r.below(Math.min(truth.length, start.length) + 1);
     const length = r.between(1, r.pick([50, 5000, lengthMax]));
     const due = truth.subarray(at, at + length);
     const where = `seed ${seed}, step ${step}: ${length} at ${at}`;
-    switch (r.below(writable ? 6 : 3)) {
+    switch (r.below(writable ? 8 : 3)) {
       case 0:
       case 1:
         await readAndCheck(file, at, length, due, where);
@@ -51,6 +51,20 @@ export async function useThroughCache(source: Source, start: Uint8Array, use: Ca
           truth = longer;
         }
         truth.set(from, at);
+        break;
+      }
+      case 5: {
+        await file.punch(at, length);
+        truth.fill(0, at, at + length);
+        break;
+      }
+      case 6: {
+        if (r.below(4) !== 0) break;
+        const size = r.below(2 * start.length);
+        await file.truncate(size);
+        const cut = new Uint8Array(size);
+        cut.set(truth.subarray(0, size));
+        truth = cut;
         break;
       }
       default:
