@@ -2,7 +2,7 @@
  * Speed and memory of a replay, beside a bare loop of the same shape in the same run.
  *
  *     npm run bench              all of it
- *     npm run bench -- zipf      one: zipf, files, programs, operations, memory, huge, tlb, cache
+ *     npm run bench -- zipf      one: zipf, files, programs, operations, memory, huge, tlb, http, cache, sqlite
  *
  * Every figure is the median of several runs (their number is printed), each in a process of its own; one line of JSON for each
  * goes to bench/results.jsonl.
@@ -59,7 +59,7 @@ function measure(name: string, times: number, ...args: readonly string[]): Figur
 
 const wanted = process.argv.slice(2);
 const chosen = (name: string): boolean => wanted.length === 0 || wanted.includes(name);
-const known = ['zipf', 'files', 'programs', 'operations', 'memory', 'huge', 'tlb', 'cache'];
+const known = ['zipf', 'files', 'programs', 'operations', 'memory', 'huge', 'tlb', 'http', 'cache', 'sqlite'];
 const unknown = wanted.find((name) => !known.includes(name));
 if (unknown !== undefined) {
   console.error(`bench: no benchmark '${unknown}': expected some of ${known.join(', ')}`);
@@ -88,6 +88,12 @@ try {
   if (chosen('operations')) for (const n of ['1', '10', '100']) measure('operations', n === '100' ? 1 : 3, n);
   if (chosen('memory')) for (const gib of ['1', '16', '64', '256', '1024']) measure('memory', 3, gib);
   if (chosen('huge')) for (const gib of ['16', '1024']) measure('huge', gib === '16' ? 3 : 1, gib);
+  if (chosen('sqlite')) {
+    // The library as it is built: what tsx makes of it is slower.
+    execFileSync(process.execPath, [join(root, 'tools/setup.js')], { stdio: 'inherit' });
+    const [file, cache] = [measure('sqlite', RUNS, 'file'), measure('sqlite', RUNS, 'cache')];
+    console.log(`  the file's time / the cache's: ${((file.ms as number) / (cache.ms as number)).toFixed(3)}`);
+  }
   if (chosen('cache')) for (const mib of ['8', '256']) measure('cacheReads', 3, mib);
   if (chosen('tlb')) for (const name of ['tlbHot', 'tlbUniform', 'tlbCurves']) measure(name, 3);
 } finally {

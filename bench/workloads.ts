@@ -289,8 +289,8 @@ export const runs: Readonly<Record<string, (...args: string[]) => Figures>> = {
 const [name, ...args] = process.argv.slice(2);
 if (process.argv[1]?.endsWith('workloads.ts') && name !== undefined) {
   const run = runs[name] ?? tlbRuns[name];
-  const later = cacheRuns[name];
+  const later = name === 'sqlite' ? (await import('./sqlite.ts')).sqlite : cacheRuns[name];
   if (run !== undefined) console.log(JSON.stringify(run(...args)));
-  else if (later !== undefined) console.log(JSON.stringify(await later(...args)));
+  else if (later !== undefined) console.log(JSON.stringify(await later(...(args as [string]))));
   else throw new Error(`no workload '${name}'`);
 }

@@ -192,7 +192,7 @@ describe('locks', () => {
     files.lock(1, LOCK_SHARED);
     files.lock(1, LOCK_EXCLUSIVE);
     expect(files.lock(2, LOCK_SHARED)).toBe(BUSY);
-    files.close(1);
+    expect(files.close(1)).toBe(OK);
     expect(files.lock(2, LOCK_SHARED)).toBe(OK);
     expect(files.lock(2, LOCK_EXCLUSIVE)).toBe(OK);
   });

@@ -24,8 +24,6 @@ export interface Host {
   readonly name: string;
   /** Opens a database with the VFS over this cache and folder. */
   open(cache: DatabaseCache, folder: Folder, file: string): Promise<Database>;
-  /** Opens a database with another VFS of the host, which `install` puts there under a name. */
-  openWith?(install: (sqlite3: Sqlite3Static, name: string) => void, file: string): Database;
   /** What the VFS met last. */
   lastError(): string;
 }
@@ -51,34 +49,31 @@ async function sqliteWasm(): Promise<Host> {
         of.get(folder) ?? installCacheVfs(sqlite3, { cache, folder, name: `quire-${installed.size}-${of.size}` });
       of.set(folder, vfs);
       last = vfs;
-      return database(file, vfs.name);
-    },
-    openWith(install, file) {
-      if (sqlite3.capi.sqlite3_vfs_find('other') === 0) install(sqlite3, 'other');
-      return database(file, 'other');
+      return wasmDatabase(sqlite3, file, vfs.name);
     },
   };
+}
 
-  function database(file: string, vfs: string): Database {
-    const db = new sqlite3.oo1.DB({ filename: file, vfs, flags: 'c' });
-    return {
-      exec: (sql) => db.exec(sql, { rowMode: 'array', returnValue: 'resultRows' }) as Value[][],
-      close: () => db.close(),
-      prepare(sql) {
-        const statement = db.prepare(sql);
-        return {
-          close: () => statement.finalize(),
-          all(...values) {
-            if (values.length > 0) statement.bind(values);
-            const rows: Value[][] = [];
-            while (statement.step()) rows.push(statement.get([]) as Value[]);
-            statement.reset(true);
-            return rows;
-          },
-        };
-      },
-    };
-  }
+/** A database by the host's own VFS of that name. */
+export function wasmDatabase(sqlite3: Sqlite3Static, file: string, vfs: string): Database {
+  const db = new sqlite3.oo1.DB({ filename: file, vfs, flags: 'c' });
+  return {
+    exec: (sql) => db.exec(sql, { rowMode: 'array', returnValue: 'resultRows' }) as Value[][],
+    close: () => db.close(),
+    prepare(sql) {
+      const statement = db.prepare(sql);
+      return {
+        close: () => statement.finalize(),
+        all(...values) {
+          if (values.length > 0) statement.bind(values);
+          const rows: Value[][] = [];
+          while (statement.step()) rows.push(statement.get([]) as Value[]);
+          statement.reset(true);
+          return rows;
+        },
+      };
+    },
+  };
 }
 
 const require = createRequire(import.meta.url);
