@@ -1,12 +1,16 @@
 /**
  * What reading over HTTP ranges costs: nine access patterns (http_patterns.ts), each through every cache (http_peers.ts) and ours,
- * with 32 MiB. Requests and bytes are counted; the cost is requests × latency + bytes / bandwidth.
+ * with 32 MiB. Requests and bytes are counted; the cost is requests × latency + bytes / bandwidth. Then some of it again over real
+ * HTTP, where the same must be counted.
  *
  *     npm run bench -- http
  */
-import { PageCache } from '../src/cache/index.ts';
+import { appendFileSync } from 'node:fs';
+import { PageCache, type Source } from '../src/cache/index.ts';
+import { httpSource } from '../src/cache/sources/index.ts';
 import { type Pattern, patterns } from './http_patterns.ts';
 import { BUDGET, type Peer, type PeerKind, peers } from './http_peers.ts';
+import { RangeServer } from './http_server.ts';
 import { Counted, check } from './http_store.ts';
 
 interface Counts {
@@ -19,12 +23,32 @@ interface Setting {
   readonly bytesPerSecond: number;
 }
 const settings: readonly Setting[] = [
-  { name: 'far', latencyMs: 20, bytesPerSecond: 100e6 },
-  { name: 'near', latencyMs: 1, bytesPerSecond: 1e9 },
+  { name: 'far (20 ms, 100 MB/s)', latencyMs: 20, bytesPerSecond: 100e6 },
+  { name: 'near (1 ms, 1 GB/s)', latencyMs: 1, bytesPerSecond: 1e9 },
 ];
 
 const costMs = ({ requests, bytes }: Counts, s: Setting): number =>
   requests * s.latencyMs + (bytes / s.bytesPerSecond) * 1000;
+
+/** What it costs who knows all reads before and forgets nothing: each byte once, joined wherever that is cheaper. No cache can do with less. */
+function leastMs(pattern: Pattern, s: Setting): number {
+  const read = [...pattern.waves.flat()].sort((a, b) => a.at - b.at);
+  let bytes = 0;
+  let end = 0;
+  for (const { at, length } of read) {
+    bytes += Math.max(0, at + length - Math.max(at, end));
+    end = Math.max(end, at + length);
+  }
+  const worth = (s.latencyMs / 1000) * s.bytesPerSecond;
+  let requests = 0;
+  end = Number.NEGATIVE_INFINITY;
+  for (const { at, length } of read) {
+    if (at - end > worth) requests++;
+    else bytes += Math.max(0, at - end);
+    end = Math.max(end, at + length);
+  }
+  return costMs({ requests, bytes }, s);
+}
 
 async function replay(pattern: Pattern, peer: Peer): Promise<void> {
   const read = async (at: number, length: number): Promise<void> => {
@@ -36,16 +60,9 @@ async function replay(pattern: Pattern, peer: Peer): Promise<void> {
     else await Promise.all(wave.map((r) => read(r.at, r.length)));
 }
 
-async function peerCounts(pattern: Pattern, kind: PeerKind): Promise<Counts> {
-  const store = new Counted(pattern.size, kind.is === 'library');
-  await replay(pattern, await kind.open(store));
-  return { requests: store.requests, bytes: store.bytes };
-}
-
-async function ourCounts(pattern: Pattern, hints: Setting): Promise<Counts> {
-  const store = new Counted(pattern.size, true);
+async function ours(pattern: Pattern, source: Source): Promise<void> {
   const cache = new PageCache({ memory: BUDGET });
-  const file = await cache.open(store.source(hints));
+  const file = await cache.open(source);
   await replay(pattern, {
     async read(at, length) {
       const into = new Uint8Array(length);
@@ -53,49 +70,113 @@ async function ourCounts(pattern: Pattern, hints: Setting): Promise<Counts> {
       return into.subarray(0, typeof n === 'number' ? n : await n);
     },
   });
-  const counts = { requests: store.requests, bytes: store.bytes };
   await cache.close();
-  return counts;
+}
+
+async function peerCounts(pattern: Pattern, kind: PeerKind): Promise<Counts> {
+  const store = new Counted(pattern.size, kind.is === 'library');
+  await replay(pattern, await kind.open(store));
+  return { requests: store.requests, bytes: store.bytes };
+}
+
+async function ourCounts(pattern: Pattern, s: Setting): Promise<Counts> {
+  const store = new Counted(pattern.size, true);
+  await ours(pattern, store.source(s));
+  return { requests: store.requests, bytes: store.bytes };
 }
 
 const cell = ({ requests, bytes }: Counts): string => `${requests} / ${(bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 1)}`;
-const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+const print = (first: string, cells: readonly string[]): void => console.log(`| ${[first, ...cells].join(' | ')} |`);
+const head = (first: string, names: readonly string[]): void => {
+  print(first, names);
+  print(
+    '---',
+    names.map(() => '---'),
+  );
+};
 
 const all = patterns();
-const counted = new Map<string, Counts[]>();
+const names = all.map((p) => p.name);
+head('requests / MB', names);
+const others: { readonly name: string; readonly counts: readonly Counts[] }[] = [];
 for (const kind of peers) {
   const counts: Counts[] = [];
   for (const pattern of all) counts.push(await peerCounts(pattern, kind));
-  counted.set(kind.name, counts);
+  others.push({ name: kind.name, counts });
+  print(kind.name, counts.map(cell));
 }
-console.log(row(['requests / MB', ...all.map((p) => p.name)]));
-console.log(row(['---', ...all.map(() => '---')]));
-for (const [name, counts] of counted) console.log(row([name, ...counts.map(cell)]));
-const ours: Counts[][] = [];
+const mine: Counts[][] = [];
 for (const s of settings) {
   const counts: Counts[] = [];
   for (const pattern of all) counts.push(await ourCounts(pattern, s));
-  ours.push(counts);
-  console.log(row([`PageCache, ${s.name}`, ...counts.map(cell)]));
+  mine.push(counts);
+  print(`PageCache, ${s.name}`, counts.map(cell));
 }
 console.log();
-console.log(row(['cost, ms', ...all.map((p) => p.name)]));
-console.log(row(['---', ...all.map(() => '---')]));
+head('cost in ms', names);
+const verdicts: string[] = [];
 settings.forEach((s, k) => {
-  const best = all.map((_, i) => {
-    let least: [string, number] = ['', Number.POSITIVE_INFINITY];
-    for (const [name, counts] of counted) {
-      const c = costMs(counts[i] as Counts, s);
-      if (c < least[1]) least = [name, c];
-    }
-    return least;
-  });
-  const mine = (ours[k] as Counts[]).map((c) => costMs(c, s));
-  const ratio = mine.map((c, i) => c / (best[i] as [string, number])[1]);
-  console.log(row([`${s.name}: best of the others`, ...best.map(([name, c]) => `${Math.round(c)} (${name})`)]));
-  console.log(row([`${s.name}: PageCache`, ...mine.map((c) => `${Math.round(c)}`)]));
-  console.log(row([`${s.name}: ratio`, ...ratio.map((r) => r.toFixed(3))]));
+  const best = all.map((_, i) =>
+    others
+      .map(({ name, counts }) => ({ name, ms: costMs(counts[i] as Counts, s) }))
+      .reduce((a, b) => (b.ms < a.ms ? b : a)),
+  );
+  const ms = (mine[k] as Counts[]).map((c) => costMs(c, s));
+  const ratio = ms.map((c, i) => c / (best[i] as { ms: number }).ms);
+  const round = (n: number): string => (n < 100 ? n.toFixed(1) : n.toFixed(0));
+  print(
+    `${s.name}, best of the others`,
+    best.map((b) => `${round(b.ms)} ${b.name}`),
+  );
+  print(`${s.name}, PageCache`, ms.map(round));
+  print(
+    'ratio',
+    ratio.map((r) => r.toFixed(3)),
+  );
+  print(
+    'who knows everything before',
+    all.map((p) => round(leastMs(p, s))),
+  );
   const wins = ratio.filter((r) => r < 1).length;
   const close = ratio.filter((r) => r >= 1 && r <= 1.02).length;
-  console.log(`${s.name}: cheaper on ${wins} of ${all.length}, within 2 % of the best on ${close} more`);
+  verdicts.push(
+    `${s.name}: cheaper than every other on ${wins} of ${all.length}, within 2 % of the best on ${close} more`,
+  );
+  const record = {
+    name: 'http',
+    args: [s.name],
+    figures: { wins, close, ...Object.fromEntries(ratio.map((r, i) => [names[i], r])) },
+  };
+  appendFileSync(
+    new URL('./results.jsonl', import.meta.url),
+    `${JSON.stringify({ ...record, node: process.version })}\n`,
+  );
 });
+for (const line of verdicts) console.log(line);
+
+/** The same over real HTTP: the server's counts beside those of the store. */
+console.log();
+const chosen = all.filter((p) => ['P1', 'P4', 'hyparquet', 'geotiff', 'pmtiles'].includes(p.name));
+head(
+  'requests / MB, as the server counts',
+  chosen.map((p) => p.name),
+);
+const overHttp = async (pattern: Pattern, run: (server: RangeServer) => Promise<void>): Promise<string> => {
+  const server = await RangeServer.start(pattern.size);
+  try {
+    await run(server);
+  } finally {
+    await server.stop();
+  }
+  return cell(server);
+};
+for (const kind of peers.filter(({ name }) => name.startsWith('geotiff') || name.startsWith('hyparquet'))) {
+  const cells: string[] = [];
+  for (const p of chosen) cells.push(await overHttp(p, async (s) => replay(p, await kind.open(s.store(p.size)))));
+  print(kind.name, cells);
+}
+for (const s of settings) {
+  const cells: string[] = [];
+  for (const p of chosen) cells.push(await overHttp(p, (server) => ours(p, httpSource(server.url, { hints: s }))));
+  print(`PageCache, ${s.name}`, cells);
+}

@@ -180,7 +180,7 @@ const linux = (window: number): PeerKind => ({
     const { device } = r;
     r.m.io = {
       read(mapping, offset, length, ahead) {
-        asked.push(store.get(offset, length));
+        asked.push(store.get(offset, Math.min(length, store.size - offset)));
         device.read(mapping, offset, length, ahead);
       },
       write() {},

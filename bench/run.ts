@@ -95,6 +95,8 @@ try {
     console.log(`  the file's time / the cache's: ${((file.ms as number) / (cache.ms as number)).toFixed(3)}`);
   }
   if (chosen('cache')) for (const mib of ['8', '256']) measure('cacheReads', 3, mib);
+  if (chosen('http'))
+    execFileSync(process.execPath, ['--import', 'tsx', join(here, 'http.ts')], { cwd: root, stdio: 'inherit' });
   if (chosen('tlb')) for (const name of ['tlbHot', 'tlbUniform', 'tlbCurves']) measure(name, 3);
 } finally {
   if (existsSync(work)) rmSync(work, { recursive: true });
