@@ -2,12 +2,14 @@
  * Records what real readers ask of a remote file, always the same: writes bench/patterns/*.csv again.
  *
  *     npx tsx tools/patterns.ts [hyparquet] [geotiff] [pmtiles]
+ *     npx tsx tools/patterns.ts print       all nine patterns of the benchmark, as `name size` and `offset length`
  *
  * A line is `wave,offset,length`: reads of one wave are asked for together, the next wave when they have been answered. The files
  * themselves are made in memory (200 MB of Parquet by hyparquet-writer, a pyramid of 16,384 × 16,384 pixels, an archive of 350,000 tiles)
  * and are not kept.
  */
 import { writeFileSync } from 'node:fs';
+import { patterns } from '../bench/http_patterns.ts';
 import { recordGeotiff } from './patterns/geotiff.ts';
 import { recordParquet } from './patterns/parquet.ts';
 import { recordPmtiles } from './patterns/pmtiles.ts';
@@ -20,7 +22,13 @@ const makers: Readonly<Record<string, readonly [title: string, record: () => Pro
 };
 
 const wanted = process.argv.slice(2);
-const unknown = wanted.find((name) => makers[name] === undefined);
+if (wanted[0] === 'print') {
+  for (const { name, size, waves } of patterns()) {
+    const reads = waves.flat().map((r) => `${r.at} ${r.length}`);
+    console.log([`${name} ${size}`, ...reads].join('\n'));
+  }
+}
+const unknown = wanted.find((name) => name !== 'print' && makers[name] === undefined);
 if (unknown !== undefined) {
   console.error(`patterns: no reader '${unknown}': expected some of ${Object.keys(makers).join(', ')}`);
   process.exit(2);
