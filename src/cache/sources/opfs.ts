@@ -17,7 +17,7 @@ export interface OpfsHandle {
   createSyncAccessHandle?(options?: { mode?: 'read-only' | 'readwrite' }): Promise<OpfsSyncHandle>;
 }
 export interface OpfsWritable {
-  write(what: { type: 'write'; position: number; data: Uint8Array }): Promise<void>;
+  write(what: { type: 'write'; position: number; data: Uint8Array<ArrayBuffer> }): Promise<void>;
   truncate(size: number): Promise<void>;
   close(): Promise<void>;
   abort?(): Promise<void>;
@@ -275,7 +275,7 @@ class SnapshotAccess implements Access {
     return this.change([at, at + lengthOf(pieces)], async (draft) => {
       let position = at;
       for (const data of pieces) {
-        await draft.write({ type: 'write', position, data });
+        await draft.write({ type: 'write', position, data: data as Uint8Array<ArrayBuffer> });
         position += data.length;
       }
     });
