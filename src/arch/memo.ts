@@ -13,7 +13,6 @@
  *   M2  it is on the chain of that entry, once, and chains hold no other memo entries.
  */
 import { assert } from '../base/errors.ts';
-import { AHEAD, scatters } from './scatter.ts';
 import {
   EMPTY,
   HASH,
@@ -31,6 +30,9 @@ import { checkTlb } from './tlb_check.ts';
 import type { Translator } from './walk.ts';
 
 export const CODE_SIZE = 64;
+/** Rows that scatter.ts looks at together; at first four for each miss that is remembered, for they may be in vain. */
+export const AHEAD = 256;
+const SPANS = 64;
 /** Page of an entry that is not in use: no address is near it. */
 export const NO_PAGE: number = -(2 ** 60);
 
@@ -56,14 +58,21 @@ export interface Pass {
   readonly at: Float64Array;
   /** By configuration: the entry for that page; −1: none, or it is gone. */
   readonly found: Int32Array;
+  /**
+   * Rows of the last call of `translate` that the memo did not know, in order: every page of the smallest size that it saw for the first
+   * time is among them.
+   */
+  fresh: Int32Array;
+  freshCount: number;
   /** Some first level had the page: it is worth a memo entry. */
   noted: boolean;
-  /** Misses of both levels in a row, about; 0 for ever where scatter.ts has no use. Rows whose leaves were looked at, and what was seen. */
+  /** Misses of both levels in a row, about, of the first configuration. Rows whose leaves were looked at, and what was seen. */
   streak: number;
-  readonly scattered: boolean;
   lookedFrom: number;
   lookedTo: number;
   readonly leaves: Int32Array;
+  /** Tables of PMD entries that were found, by a hash: the number of what they span, and theirs. */
+  readonly spans: Int32Array;
   seen: number;
   /** What was refused: configuration, address of the page, what it wanted. */
   faultConfig: number;
@@ -90,12 +99,14 @@ export function pass(translators: readonly Translator[]): Pass {
     code: new Float64Array(CODE_SIZE).fill(NO_PAGE),
     at: new Float64Array(3),
     found: new Int32Array(n).fill(-1),
+    fresh: new Int32Array(0),
+    freshCount: 0,
     noted: false,
     streak: 0,
-    scattered: n === 1 && scatters(translators[0]),
     lookedFrom: 0,
     lookedTo: 0,
     leaves: new Int32Array(AHEAD),
+    spans: new Int32Array(SPANS * 2),
     seen: 0,
     faultConfig: 0,
     faultAddress: 0,
@@ -117,7 +128,7 @@ export function memoRemove(p: Pass, h: number): void {
     const s = slot[i];
     if (time > times[s]) {
       times[s] = time;
-      order[links[(s << 2) | LIST]] = 0;
+      order[links[(s << 2) | LIST] << 1] = 0;
     }
     x.counts.l1Hits[info[s] & INFO_CLASS] += hits;
     const m = (s << 2) | MEMO;
@@ -194,13 +205,16 @@ export function victimOfFull(p: Pass, c: number, a: number): number {
 }
 
 /** By insertion: entries that made room in order are in order still. */
-function sortByTime(p: Pass, c: number, a: number): void {
+export function sortByTime(p: Pass, c: number, a: number): void {
   const t = p.translators[c].tlb;
-  const { sorted, sortedTimes } = t;
+  const { sorted, sortedTimes, times, links } = t;
+  const n = p.translators.length;
   const from = t.base[a];
   for (let i = from; i < t.lists[a]; i++) {
     const s = sorted[i];
-    const time = timeOf(p, c, t, s);
+    // timeOf, once more: what a call returns would be put on the heap.
+    let time = times[s];
+    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
     let at = i;
     while (at > from && sortedTimes[at - 1] > time) {
       sorted[at] = sorted[at - 1];

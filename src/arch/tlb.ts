@@ -5,13 +5,13 @@
  * Entries are found by looking at each way of a set, or by hashing where an array is one set of many (*full*). What makes room is
  * the least recently used entry of the set (true LRU):
  *
- *   second level and walk caches   the last in the set's order of use goes. The order is a list; in sets of at most eight ways it is
- *                                  one word: a digit of four bits a way, the most recent lowest (*ordered*)
+ *   second level and walk caches   the last in the set's order of use goes. The order is a list; in sets of at most sixteen ways it is
+ *                                  two words: a digit of four bits a way, the most recent lowest (*ordered*)
  *   first level                    the entry used longest ago goes, by time of use. Most of these times stand elsewhere: pages used
  *                                  of late are known to a memo in front (memo.ts), which alone notes when they are used. An
  *                                  entry has a chain of the memo entries that lead to it, and its time is the latest of all.
  *                                  A full array keeps its entries sorted by time, and sorts again when all those have been used since.
- *                                  A set of two to eight ways may know the order of the times of its own as one word too (scatter.ts).
+ *                                  An ordered set of at most eight ways may know the order of the times of its own as a word too (scatter.ts).
  *
  * A *class* is a size of translation that page tables can have (a leaf, a group with the contiguous hint, a group that hardware
  * coalesces). A *view* is one way to look for an entry: an array together with one size. Entries of several sizes share an array as
@@ -62,9 +62,12 @@ export const END: number = 2 ** 52;
 /** An interval of so many entries is looked up one by one; a larger one is found by looking through the array. */
 const ONE_BY_ONE = 64;
 
-/** Ways that one word can order. */
-export const ORDER_MAX = 8;
-/** Values of `VIEW_FULL` and `full`: sets with lists, one set that is hashed, sets with a word of order. */
+/** Ways that two words can order, and one. */
+export const ORDER_MAX = 16;
+export const ORDER_WORD = 8;
+/** Heads of hash chains for an entry, as a power of two: so many that most are empty, which a processor can guess. */
+const HEADS_SHIFT = 4;
+/** Values of `VIEW_FULL` and `full`: sets with lists, one set that is hashed, sets with words of order. */
 export const ORDERED = 2;
 
 /** Words of `viewWords`: how the array is searched, first entry, ways, sets less one or −1, sets, first hash head, shift of the hash, first list head. */
@@ -97,9 +100,9 @@ export interface Tlb {
   readonly links: Int32Array;
   /** First level: when it was used last, the memo apart; −1: empty. */
   readonly times: Float64Array;
-  /** Order of use of the ways of an ordered set, at its list head. First level: by `times`; 0: not known. */
+  /** Order of use of the ways of an ordered set, at its list head: two words. First level: by `times`; 0: not known. */
   readonly order: Int32Array;
-  /** A byte of the hash of each key of an ordered set, in order of ways, eight a list head; and the same by four. */
+  /** A byte of the hash of each key of an ordered set, in order of ways, sixteen a list head; and the same by four. */
   readonly prints: Uint8Array;
   readonly printWords: Int32Array;
   /** Head of each hash chain, of all full arrays. */
@@ -231,7 +234,7 @@ function build(
     if (!full && entries % ways !== 0)
       throw new QuireError('EINVAL', `cpu '${cpu.name}': ${entries} entries do not fill sets of ${ways}`);
     const sets = full ? 1 : entries / ways;
-    const bits = Math.max(2, Math.ceil(Math.log2(entries)) + 1);
+    const bits = Math.ceil(Math.log2(entries)) + HEADS_SHIFT;
     const row = {
       full: full ? 1 : ways > 1 && ways <= ORDER_MAX ? ORDERED : 0,
       base: slots,
@@ -259,7 +262,7 @@ function build(
     info: new Uint8Array(slots),
     links: new Int32Array(slots * 4),
     times: new Float64Array(slots),
-    order: new Int32Array(slots),
+    order: new Int32Array(slots * 2),
     prints,
     printWords: new Int32Array(prints.buffer),
     heads: new Int32Array(heads),
@@ -315,7 +318,7 @@ function clear(t: Tlb): void {
       for (let w = t.ways[a] - 1; w >= 0; w--) {
         const s = t.base[a] + set * t.ways[a] + w;
         links[s * 4 + LIST] = head;
-        if (t.full[a] === ORDERED) t.order[head] = (t.order[head] << 4) | w;
+        if (t.full[a] === ORDERED) pushWay(t.order, head, w);
         else pushFront(links, s);
       }
     }
@@ -382,11 +385,54 @@ export function toFront(links: Int32Array, s: number): void {
   links[head] = s;
 }
 
-/** Makes a way the first of the order `word`. */
-export function firstWay(word: number, way: number): number {
+/** Puts a way before all others of the order of a list head; the last of sixteen falls out. */
+function pushWay(order: Int32Array, head: number, way: number): void {
+  const at = head << 1;
+  order[at | 1] = (order[at | 1] << 4) | (order[at] >>> 28);
+  order[at] = (order[at] << 4) | way;
+}
+
+/** Makes a way of an ordered set the first of the order. */
+export function useWay(order: Int32Array, head: number, way: number): void {
+  const at = head << 1;
+  const low = order[at];
+  // Digits that are `way` are 0 here; the lowest of these leaves its top bit.
+  const digits = low ^ Math.imul(way, 0x11111111);
+  const zeros = (digits - 0x11111111) & ~digits & 0x88888888;
+  if (zeros !== 0) {
+    const i = 28 - Math.clz32(zeros & -zeros);
+    order[at] = (low & ~((16 << i) - 1)) | ((low & ((1 << i) - 1)) << 4) | way;
+    return;
+  }
+  const high = order[at | 1];
   let i = 0;
-  while (((word >>> i) & 15) !== way) i = (i + 4) | 0;
-  return (word & ~((16 << i) - 1)) | ((word & ((1 << i) - 1)) << 4) | way;
+  while (((high >>> i) & 15) !== way) i = (i + 4) | 0;
+  order[at | 1] = (high & ~((16 << i) - 1)) | ((high & ((1 << i) - 1)) << 4) | (low >>> 28);
+  order[at] = (low << 4) | way;
+}
+
+/** The last way of an ordered set, which becomes the first of the order. */
+export function turnWay(order: Int32Array, head: number, ways: number): number {
+  const at = head << 1;
+  const low = order[at];
+  if (ways <= ORDER_WORD) {
+    const last = (ways << 2) - 4;
+    const way = (low >>> last) & 15;
+    order[at] = ((low << 4) | way) & ((16 << last) - 1);
+    return way;
+  }
+  const last = (ways << 2) - 36;
+  const high = order[at | 1];
+  const way = (high >>> last) & 15;
+  order[at | 1] = ((high << 4) | (low >>> 28)) & ((16 << last) - 1);
+  order[at] = (low << 4) | way;
+  return way;
+}
+
+/** Makes a way of an ordered set the last of the order. */
+function lastWay(order: Int32Array, head: number, ways: number, way: number): void {
+  useWay(order, head, way);
+  for (let n = 1; n < ways; n++) turnWay(order, head, ways);
 }
 
 /** Notes a use of an entry of the second level or of a walk cache. */
@@ -400,7 +446,7 @@ export function use(t: Tlb, v: number, s: number): void {
   const head = links[(s << 2) | LIST];
   const ways = viewWords[q + VIEW_WAYS];
   const first = (viewWords[q + VIEW_BASE] + Math.imul((head - viewWords[q + VIEW_LISTS]) | 0, ways)) | 0;
-  t.order[head] = firstWay(t.order[head], (s - first) | 0);
+  useWay(t.order, head, (s - first) | 0);
 }
 
 /** Takes an entry off its hash chain. `hash`, `shift`: of its array. */
@@ -431,13 +477,12 @@ export function tlbDrop(t: Tlb, a: number, s: number): void {
   const head = links[s * 4 + LIST];
   if (a < t.l1Arrays) {
     t.times[s] = EMPTY;
-    t.order[head] = 0;
+    t.order[head << 1] = 0;
     t.sortedAt[a] = t.lists[a];
     return;
   }
   if (t.full[a] === ORDERED) {
-    const way = (s - t.base[a]) % t.ways[a];
-    t.order[head] = (firstWay(t.order[head], way) >>> 4) | (way << (t.ways[a] * 4 - 4));
+    lastWay(t.order, head, t.ways[a], (s - t.base[a]) % t.ways[a]);
     return;
   }
   unlink(links, s);

@@ -45,11 +45,11 @@ function checkOrder(t: Tlb, a: number, set: number): void {
     const print = Math.imul(keyOfTag(tag), HASH) >>> PRINT_SHIFT;
     assert(tag < 0 || t.prints[head * ORDER_MAX + w] === print, 'L4: an entry with the print of another');
   }
-  const word = t.order[head];
-  if (a < t.l1Arrays && word === 0) return;
-  const ways = Array.from({ length: t.ways[a] }, (_, w) => (word >>> (w * 4)) & 15);
+  if (a < t.l1Arrays && t.order[head * 2] === 0) return;
+  const ways = Array.from({ length: t.ways[a] }, (_, w) => (t.order[head * 2 + (w >> 3)] >>> ((w & 7) * 4)) & 15);
   assert(new Set(ways).size === t.ways[a] && Math.max(...ways) < t.ways[a], 'L4: a way twice in the order');
-  assert(t.ways[a] === ORDER_MAX || word >>> (t.ways[a] * 4) === 0, 'L4: more ways than the set has');
+  for (let w = t.ways[a]; w < ORDER_MAX; w++)
+    assert(((t.order[head * 2 + (w >> 3)] >>> ((w & 7) * 4)) & 15) === 0, 'L4: more ways than the set has');
   const slots = ways.map((w) => t.base[a] + set * t.ways[a] + w);
   for (let i = 1; i < slots.length; i++) {
     assert(!(t.tags[slots[i]] >= 0 && t.tags[slots[i - 1]] < 0), 'L4: an entry in use behind one that is not');

@@ -55,6 +55,10 @@ const FETCH = 3;
 const LOADS = 1;
 const LOADS_AND_STORES = 7;
 
+// Imported names cost a look each time.
+const MULTIPLIER: number = HASH;
+const SHIFT: number = MEMO_SHIFT;
+
 /**
  * Translates rows [from, to) until one has no translation in some configuration: returns its row, or `to`. `tables` and `tops` (the number
  * of the top table) by configuration.
@@ -69,20 +73,44 @@ export function translate(
   from: number,
   to: number,
 ): number {
-  const { page, time, hits, kinds, pageBytes, at, code } = p;
+  const { pageBytes, at } = p;
   const perByte = 1 / pageBytes;
+  if (p.fresh.length < to - from) p.fresh = new Int32Array(to - from);
+  const { fresh } = p;
+  p.freshCount = 0;
   p.lookedFrom = p.lookedTo = 0;
   let i = from;
   if (p.refused && i < to) {
     if (!rest(p, tables, tops, kind[i])) return i;
     i++;
   }
+  for (;;) {
+    if (p.streak >= SCATTERED) {
+      const was = i;
+      i = scatter(p, tables, tops, address, size, kind, i, to);
+      for (let row = was; row < i; row++) fresh[p.freshCount++] = row;
+    } else i = recall(p, address, size, kind, i, to);
+    if (i >= to) return to;
+    fresh[p.freshCount++] = i;
+    const a = address[i];
+    at[0] = Math.floor(a * perByte) * pageBytes;
+    at[2] = a + size[i];
+    if (!rest(p, tables, tops, kind[i])) return i;
+    i++;
+  }
+}
+
+/** Rows that the memo knows, from `from` on: the first that it does not. Without a call: the host's compiler would look at all tables anew. */
+function recall(p: Pass, address: Float64Array, size: Uint16Array, kind: Uint8Array, from: number, to: number): number {
+  const { page, time, hits, kinds, pageBytes, at, code } = p;
+  const perByte = 1 / pageBytes;
   let now = at[1];
+  let i = from;
   for (; i < to; i++) {
     const a = address[i];
     const k = kind[i];
     const key = (a * perByte) | 0;
-    const h = Math.imul(key, HASH) >>> MEMO_SHIFT;
+    const h = Math.imul(key, MULTIPLIER) >>> SHIFT;
     const inside = a - page[h];
     // One test of the kind, not one by kind: which it is, nobody can predict.
     if (inside >= 0 && inside + size[i] <= pageBytes && ((kinds[h] >>> k) & 1) !== 0) {
@@ -91,19 +119,12 @@ export function translate(
       hits[h]++;
       continue;
     }
-    if (k === FETCH) {
-      const fetched = a - code[key & (CODE_SIZE - 1)];
-      if (fetched >= 0 && fetched + size[i] <= pageBytes) continue;
-    }
-    at[0] = Math.floor(a * perByte) * pageBytes;
-    at[1] = now;
-    at[2] = a + size[i];
-    if (!rest(p, tables, tops, k)) return i;
-    if (p.streak >= SCATTERED) i = scatter(p, tables[0], tops[0], address, size, kind, i + 1, to) - 1;
-    now = at[1];
+    if (k !== FETCH) break;
+    const fetched = a - code[key & (CODE_SIZE - 1)];
+    if (!(fetched >= 0 && fetched + size[i] <= pageBytes)) break;
   }
   at[1] = now;
-  return to;
+  return i;
 }
 
 /** Leaves out the access that was refused: its program was killed there, or the trace is wrong. Returns the next row. */
@@ -192,13 +213,13 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
   }
   let is: number;
   if (slot >= 0) {
-    if (p.streak > 0) p.streak = Math.max(0, p.streak - STREAK_HIT);
+    if (c === 0 && p.streak > 0) p.streak = Math.max(0, p.streak - STREAK_HIT);
     if (stores && (info[slot] & INFO_WRITABLE) === 0 && !storeThrough(x, pt, top, at, slot)) return false;
     is = info[slot];
     if (v < l1Views) {
       x.counts.l1Hits[is & INFO_CLASS]++;
       t.times[slot] = at[1];
-      t.order[links[(slot << 2) | LIST]] = 0;
+      t.order[links[(slot << 2) | LIST] << 1] = 0;
       p.found[c] = slot;
       p.noted = true;
       return true;
@@ -208,7 +229,7 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
   } else {
     is = miss(x, pt, top, at, stores);
     if (is < 0) return false;
-    if (p.scattered && p.streak < STREAK_MAX) p.streak++;
+    if (c === 0 && p.streak < STREAK_MAX) p.streak++;
     v = t.l2Of[is & INFO_CLASS];
     if (v >= 0) info[insertListed(t, v, at)] = is;
   }
@@ -233,13 +254,13 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
     const first = (viewWords[q + VIEW_BASE] + Math.imul(set, ways)) | 0;
     slot = victimOfSet(p, c, first, (first + ways) | 0);
     if (viewWords[q] === ORDERED)
-      t.prints[(links[(slot << 2) | LIST] << 3) | (slot - first)] = Math.imul(key, HASH) >>> PRINT_SHIFT;
+      t.prints[(links[(slot << 2) | LIST] << 4) | (slot - first)] = Math.imul(key, HASH) >>> PRINT_SHIFT;
   }
   const was = tags[slot];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;
   tags[slot] = key * TAG_UNIT + viewTag[v];
   t.times[slot] = at[1];
-  t.order[links[(slot << 2) | LIST]] = 0;
+  t.order[links[(slot << 2) | LIST] << 1] = 0;
   info[slot] = is;
   live[v]++;
   p.found[c] = slot;

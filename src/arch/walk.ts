@@ -20,6 +20,7 @@ import {
   type Tlb,
   tlb,
   toFront,
+  turnWay,
   unchain,
   use,
   VIEW_BASE,
@@ -165,7 +166,7 @@ export function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): numb
 }
 
 /** An aligned group of present pages whose frames are an aligned group too, with equal permissions. */
-function coalesced(entries: Int32Array, leaf: number, n: number): boolean {
+export function coalesced(entries: Int32Array, leaf: number, n: number): boolean {
   const first = leaf - (leaf & (n - 1));
   const frame = entries[first << 1];
   if ((frame & (n - 1)) !== 0) return false;
@@ -178,7 +179,7 @@ function coalesced(entries: Int32Array, leaf: number, n: number): boolean {
   return true;
 }
 
-function groupWritable(entries: Int32Array, first: number, group: number): boolean {
+export function groupWritable(entries: Int32Array, first: number, group: number): boolean {
   for (let e = first; e < first + group; e++) if ((entries[(e << 1) | 1] & (RW | DIRTY)) !== (RW | DIRTY)) return false;
   return true;
 }
@@ -250,12 +251,9 @@ export function insertListed(t: Tlb, v: number, at: Float64Array): number {
   let s: number;
   if (ordered) {
     const ways = viewWords[q + VIEW_WAYS];
-    const last = (ways << 2) - 4;
-    const word = order[head];
-    const way = (word >>> last) & 15;
-    order[head] = ((word << 4) | way) & ((16 << last) - 1);
+    const way = turnWay(order, head, ways);
     s = (viewWords[q + VIEW_BASE] + Math.imul(set, ways) + way) | 0;
-    t.prints[(head << 3) | way] = Math.imul(key, HASH) >>> PRINT_SHIFT;
+    t.prints[(head << 4) | way] = Math.imul(key, HASH) >>> PRINT_SHIFT;
   } else s = links[(head << 2) | PREV];
   const was = tags[s];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;

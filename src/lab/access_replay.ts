@@ -36,6 +36,7 @@ import { Space } from './access_space.ts';
 import { Device } from './device.ts';
 import { setupSwap } from './replay_swap.ts';
 import { type Resolved, resolve, type Settings } from './settings.ts';
+import { TOUCHED_PAGE } from './touched_pages.ts';
 
 const FAULT_NS = 500;
 const ACCESS_NS = 1;
@@ -201,13 +202,16 @@ export class AccessReplay {
   private translated(batch: Accesses, p: Pass): void {
     const { address, size, kind, count } = batch;
     const { tables, tops } = this;
+    const { touched } = this.space;
     let row = 0;
     for (;;) {
       row = translate(p, tables, tops, address, size, kind, row, count);
+      // Pages that are no larger than those that are counted: what the memo knows was counted when it came to know it.
+      if (p.pageBytes === TOUCHED_PAGE) touched.addRows(address, size, p.fresh, p.freshCount);
       if (row === count) break;
       if (!this.resolveFault(p)) row = skip(p, row);
     }
-    this.space.touched.addAll(address, size, count);
+    if (p.pageBytes !== TOUCHED_PAGE) touched.addAll(address, size, count);
   }
 
   /** The fault of a CPU; false: the access cannot be made. */

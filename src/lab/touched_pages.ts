@@ -5,6 +5,7 @@ const PIECE_SHIFT = 27;
 const PIECE_BYTES: number = 2 ** PIECE_SHIFT;
 const PIECE_WORDS = 1024;
 export const TOUCHED_PAGE = 4096;
+const PER_PIECE: number = 1 / PIECE_BYTES;
 const PER_PAGE: number = 1 / TOUCHED_PAGE;
 const RECENT_MASK = 255;
 
@@ -37,6 +38,28 @@ export class TouchedPages {
       const page = Math.floor(at * PER_PAGE) * TOUCHED_PAGE;
       recent[key & RECENT_MASK] = page;
       for (let p = page; p < end; p += TOUCHED_PAGE) this.add(p);
+    }
+  }
+
+  /** The same for some rows of a batch: the first `count` of `rows`. */
+  addRows(address: Float64Array, size: Uint16Array, rows: Int32Array, count: number): void {
+    const { pieces } = this;
+    for (let n = 0; n < count; n++) {
+      const i = rows[n] as number;
+      const at = address[i] as number;
+      const piece = Math.floor(at * PER_PIECE);
+      const base = (pieces[piece] as number) * PIECE_WORDS;
+      const page = (at >>> 12) & 32767;
+      const start = Math.floor(at * PER_PAGE) * TOUCHED_PAGE;
+      // Most are known, and lie in one page.
+      if (
+        base !== 0 &&
+        ((this.bits[base + (page >>> 5)] as number) & (1 << (page & 31))) !== 0 &&
+        at + (size[i] as number) <= start + TOUCHED_PAGE
+      )
+        continue;
+      const end = at + (size[i] as number);
+      for (let p = start; p < end; p += TOUCHED_PAGE) this.add(p);
     }
   }
 
