@@ -1,13 +1,11 @@
 /** Bad memory. Nothing here was compared with a live kernel: the one at hand was built without memory failure. */
 import { describe, expect, test } from 'vitest';
-import { Replay } from '../../src/lab/replay.ts';
 import { machineCensus, OWNER_ROW, ownerPages } from '../../src/mm/census.ts';
 import { checkMachine } from '../../src/mm/check.ts';
-import { filemapGetFolio } from '../../src/mm/filemap.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { allocHugetlbFolio, checkHugetlb, putHugeFolio, setMaxHugePages, sizeToHstate } from '../../src/mm/hugetlb.ts';
 import { type HugetlbMap, hugetlbFault, hugetlbMap, hugetlbUnmap } from '../../src/mm/hugetlb_map.ts';
-import type { FolioId, MappingId, MmId, Pfn } from '../../src/mm/ids.ts';
+import type { MmId, Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { handleMmFault, zapPageRange } from '../../src/mm/memory.ts';
 import { memoryFailure, rawHwpList } from '../../src/mm/memory_failure.ts';
@@ -23,7 +21,6 @@ import { lruAddDrain } from '../../src/mm/swap.ts';
 import { VM_FAULT_HWPOISON } from '../../src/mm/vm_fault.ts';
 import { vmaLookup } from '../../src/mm/vma.ts';
 import { V } from '../../src/mm/vmstat.ts';
-import { opsFrom } from '../../src/trace/ops.ts';
 import { fuzz, seedOf, stepsOf } from '../help/fuzz.ts';
 import { area, frameAt, memoryWorld, orderAt, touch } from './memory_world.ts';
 import { world } from './page_alloc_world.ts';
@@ -199,62 +196,6 @@ function randomFailures(ops: readonly (readonly (string | number)[])[]): void {
   for (const mm of spaces.keys()) mmput(m, mm);
   checkMachine(m, true);
 }
-
-describe('files', () => {
-  const script = [
-    '#quire-ops 1',
-    '#fs,xfs',
-    '#file,1,a,8388608',
-    'open,1,1,rw',
-    'pread,1,0,8388608',
-    'pwrite,1,0,65536',
-  ];
-  const replayed = (): Machine => {
-    const r = new Replay(opsFrom('t', `${script.join('\n')}\n`), { memory: 64 * MIB });
-    r.run();
-    lruAddDrain(r.m);
-    return r.m;
-  };
-  const file = 1 as MappingId;
-
-  test('a clean page is dropped, of a large folio it alone; a dirty one is lost, and that is an error of the file', () => {
-    const m = replayed();
-    const folio = filemapGetFolio(m, file, 1000) as FolioId;
-    const order = folioOrder(m.map, folio);
-    expect(order).toBeGreaterThan(0);
-    expect(memoryFailure(m, (folio + 1) as number as Pfn)).toEqual({
-      page: 'clean LRU page',
-      result: 'recovered',
-      affected: [],
-    });
-    checkMachine(m, false);
-    expect(m.spaces.nrpages[file]).toBe(2048 - 1);
-    const dirty = filemapGetFolio(m, file, 3);
-    // iomap keeps state of a folio’s blocks, so a dirty one is not split.
-    const result = memoryFailure(m, dirty as number as Pfn);
-    if (result?.page === 'unsplit thp') expect(folioHasHwpoisoned(m.map, dirty as number as Pfn)).toBe(true);
-    else {
-      expect(result).toMatchObject({ page: 'dirty LRU page', result: 'recovered' });
-      expect(m.writeErrors).toBe(1);
-    }
-    checkMachine(m, false);
-  });
-
-  test('every frame of a machine, in random order: invariants hold', () => {
-    fuzz(
-      seedOf(3),
-      stepsOf(400),
-      (r) => ['fail', 1 + r.below(16383)],
-      (ops) => {
-        const m = replayed();
-        for (const [, pfn] of ops) memoryFailure(m, pfn as Pfn);
-        checkMachine(m, false);
-        const { stats, pages } = m.poison;
-        expect(stats.ignored + stats.failed + stats.delayed + stats.recovered).toBe(pages);
-      },
-    );
-  });
-});
 
 describe('huge pages', () => {
   test('in use: listed by page, a fault is told; freed it is not handed out; broken up, only the bad pages are lost', () => {

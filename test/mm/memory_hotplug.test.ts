@@ -1,9 +1,7 @@
 /** Memory that is not there for everybody: offline blocks, balloons, reserved, unaccepted and guard pages. */
 import { describe, expect, test } from 'vitest';
-import { Replay } from '../../src/lab/replay.ts';
 import { balloonDeflate, balloonInflate, checkBalloon } from '../../src/mm/balloon_compaction.ts';
 import { machineCensus, OWNER_ROW, ownerPages } from '../../src/mm/census.ts';
-import { checkMachine } from '../../src/mm/check.ts';
 import { __GFP_COMP, __GFP_MEMALLOC, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
@@ -18,7 +16,6 @@ import { PGTY } from '../../src/mm/page_flags.ts';
 import { getPage, tryGetPage } from '../../src/mm/page_ref.ts';
 import { pageType } from '../../src/mm/page_type.ts';
 import { V } from '../../src/mm/vmstat.ts';
-import { opsFrom } from '../../src/trace/ops.ts';
 import { fuzz, seedOf, stepsOf } from '../help/fuzz.ts';
 import { world } from './page_alloc_world.ts';
 
@@ -51,30 +48,7 @@ describe('memory blocks', () => {
     expect(() => offlinePages(m, 4)).toThrow(/expected 0 to 3/);
   });
 
-  test('files and anonymous memory move out of its way; a kernel page does not', () => {
-    const script = [
-      '#quire-ops 1',
-      '#fs,xfs',
-      '#thp,64kB=always',
-      '#file,1,a,100000000',
-      'open,1,1,rw',
-      ...[0, 1, 2, 3, 4, 5].map((i) => `pread,1,${i * 16777216},16777216`),
-      'mmap,1,-,0,67108864,rw,private',
-      'touch,1,0,67108864,w',
-      'pwrite,1,0,4096',
-    ]; // prettier-ignore
-    const r = new Replay(opsFrom('t', `${script.join('\n')}\n`), { memory: 2 ** 29 });
-    r.run();
-    const { m } = r;
-    const out: number[] = [];
-    for (let block = 1; block < 4; block++) if (offlinePages(m, block)) out.push(block);
-    // Where page tables or xarray nodes lie, the block stays; one of three is emptied at least, with what was used in it.
-    expect(out.length).toBeGreaterThan(0);
-    expect(m.vmstat[V.pgmigrate_success]).toBeGreaterThan(0);
-    checkMachine(m, false);
-    for (const block of out) onlinePages(m, block);
-    checkMachine(m, false);
-
+  test('a page of the kernel keeps its block', () => {
     const k = world(2 * BLOCK);
     let inside = allocPages(k, GFP_KERNEL, 0);
     while (inside < BLOCK) inside = allocPages(k, GFP_KERNEL, 0);

@@ -1,19 +1,14 @@
 /** Memory that is no folio, all kinds at once: what each page says of itself, what the census counts, who may refer to it. */
 import { describe, expect, test } from 'vitest';
 import { QuireError } from '../../src/base/errors.ts';
-import { Replay } from '../../src/lab/replay.ts';
 import { balloonInflate } from '../../src/mm/balloon_compaction.ts';
-import { listedPages, machineCensus, OWNERS, type Owner, ownerPages } from '../../src/mm/census.ts';
-import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { allocHugetlbFolio, setMaxHugePages, sizeToHstate } from '../../src/mm/hugetlb.ts';
-import type { FolioId, Pfn } from '../../src/mm/ids.ts';
+import type { Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
-import { memoryFailure } from '../../src/mm/memory_failure.ts';
 import { memremapPages, zoneDevicePageInit } from '../../src/mm/memremap.ts';
 import { machine } from '../../src/mm/mm_init.ts';
 import { mmAlloc } from '../../src/mm/mm_struct.ts';
-import { unacceptMemory } from '../../src/mm/page_accept.ts';
 import { allocFrozenPages, allocPages, folioAlloc, freeFrozenPages } from '../../src/mm/page_alloc.ts';
 import { PGTY } from '../../src/mm/page_flags.ts';
 import { pagePoolAllocPages, pagePoolCreate } from '../../src/mm/page_pool.ts';
@@ -21,9 +16,7 @@ import { getPage, noReference, putPage, tryGetPage } from '../../src/mm/page_ref
 import { pageCount, pageType, pageTypeName } from '../../src/mm/page_type.ts';
 import { kmalloc } from '../../src/mm/slab_common.ts';
 import { vmalloc, vmallocToPage } from '../../src/mm/vmalloc.ts';
-import { V } from '../../src/mm/vmstat.ts';
 import { zsCreatePool, zsMalloc } from '../../src/mm/zsmalloc.ts';
-import { opsFrom } from '../../src/trace/ops.ts';
 import { world } from './page_alloc_world.ts';
 
 const PAGE = 4096;
@@ -99,56 +92,5 @@ describe('types and references', () => {
     freeFrozenPages(m, pfn, 0);
     // Its owner asked nobody: the page is somebody else’s now.
     expect(allocPages(m, GFP_KERNEL, 0)).toBe(pfn);
-  });
-});
-
-describe('the census of a machine with all of them', () => {
-  test('every owner is counted by its own counter, and all together are the machine', () => {
-    const script = [
-      '#quire-ops 1',
-      '#fs,xfs',
-      '#file,1,a,4194304',
-      'open,1,1,rw',
-      'pread,1,0,4194304',
-      'mmap,1,-,0,4194304,rw,private',
-      'touch,1,0,1048576,w',
-    ]; // prettier-ignore
-    const r = new Replay(opsFrom('t', `${script.join('\n')}\n`), { memory: 2 ** 28 });
-    const { m } = r;
-    unacceptMemory(m, 49152 as Pfn, 57344 as Pfn);
-    r.run();
-    for (let i = 0; i < 2000; i++) kmalloc(m, 1 + ((i * 37) % 12000), GFP_KERNEL);
-    for (let i = 0; i < 20; i++) vmalloc(m, (1 + i) * PAGE);
-    const pool = pagePoolCreate(m, 1);
-    for (let i = 0; i < 30; i++) pagePoolAllocPages(m, pool, GFP_ATOMIC);
-    const h = sizeToHstate(m, 2 ** 21);
-    setMaxHugePages(m, h, 8);
-    allocHugetlbFolio(m, h, false);
-    balloonInflate(m, 100);
-    memoryFailure(m, 60000 as Pfn);
-    const census = machineCensus(m);
-    const counters: readonly (readonly [Owner, number])[] = [
-      ['slab', (m.vmstat[V.nr_slab_unreclaimable] as number) - m.slab.largePages],
-      ['large_kmalloc', m.slab.largePages],
-      ['vmalloc', m.vmalloc.nrPages],
-      ['netpool', ((m.pagePools.hold[pool] as number) - (m.pagePools.release[pool] as number)) * 2],
-      ['hugetlb', 8 * 512],
-      ['offline', 100],
-      ['unaccepted', m.vmstat[V.nr_unaccepted] as number],
-      ['hwpoison', 1],
-      ['table', m.vmstat[V.nr_page_table_pages] as number],
-      ['free', m.vmstat[V.nr_free_pages] as number],
-      ['file', m.vmstat[V.nr_file_pages] as number],
-      ['anon', m.vmstat[V.nr_anon_pages] as number],
-      ['kernel', 0],
-    ];
-    for (const [owner, pages] of counters) expect([owner, ownerPages(census, owner)]).toEqual([owner, pages]);
-    expect(listedPages(census)).toBe(m.zones.frames);
-    expect(OWNERS.reduce((sum, owner) => sum + ownerPages(census, owner), 0)).toBe(census.frames);
-    checkMachine(m, false);
-    // A folio of its own is the kernel’s, if it is in no file and not anonymous.
-    folioAlloc(m, GFP_KERNEL, 3);
-    expect(ownerPages(machineCensus(m), 'kernel')).toBe(8);
-    expect(m.thp.hugeZeroFolio).toBe(0 as FolioId);
   });
 });
