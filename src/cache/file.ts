@@ -227,7 +227,7 @@ export class CachedFile {
     throwIfAborted(o?.signal);
     if (from.length === 0) return 0;
     const { inode } = this;
-    if (!inode.tryLock()) return inode.lock().then(() => this.writeLocked(from, from.length, at, o?.signal));
+    if (!inode.tryLock()) return inode.lock(o?.signal).then(() => this.writeLocked(from, from.length, at, o?.signal));
     return this.writeLocked(from, from.length, at, o?.signal);
   }
 
@@ -342,7 +342,7 @@ export class CachedFile {
     throwIfAborted(o?.signal);
     const { core, inode } = this;
     const { m } = core;
-    await inode.lock();
+    await inode.lock(o?.signal);
     try {
       for (;;) {
         core.enter(inode);
@@ -386,7 +386,7 @@ export class CachedFile {
     const n = Math.min(length, this.size - at);
     if (n <= 0) return 0;
     const { inode } = this;
-    if (!inode.tryLock()) return inode.lock().then(() => this.writeLocked(null, n, at, o?.signal));
+    if (!inode.tryLock()) return inode.lock(o?.signal).then(() => this.writeLocked(null, n, at, o?.signal));
     return this.writeLocked(null, n, at, o?.signal);
   }
 

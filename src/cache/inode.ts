@@ -7,7 +7,7 @@ import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
 import { NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import { filemapFdatawaitRange, filemapFdatawriteRange } from '../mm/page_writeback.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
-import { orAborted } from './abort.ts';
+import { aborted, orAborted } from './abort.ts';
 import type { Core } from './core.ts';
 import { CacheError } from './errors.ts';
 import { ReadAhead } from './read_ahead.ts';
@@ -90,9 +90,20 @@ export class Inode {
     return true;
   }
 
-  async lock(): Promise<void> {
-    if (this.tryLock()) return;
-    await new Promise<void>((resolve) => this.queue.push(resolve));
+  lock(signal: AbortSignal | undefined): Promise<void> {
+    if (this.tryLock()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const enter = (): void => {
+        signal?.removeEventListener('abort', leave);
+        resolve();
+      };
+      const leave = (): void => {
+        this.queue.splice(this.queue.indexOf(enter), 1);
+        reject(aborted(signal as AbortSignal));
+      };
+      this.queue.push(enter);
+      signal?.addEventListener('abort', leave, { once: true });
+    });
   }
 
   unlock(): void {

@@ -300,10 +300,15 @@ export class Requests {
           inode.cutFirstNow(to);
           core.counts.writtenBytes += to - from;
           let at = from;
-          for (const piece of pieces) {
+          for (const part of cutAt(
+            pieces,
+            source.writevSync === undefined ? 1 : PIECES_MAX,
+            Number.POSITIVE_INFINITY,
+          )) {
             core.counts.writes++;
-            source.writeSync!(piece, at);
-            at += piece.length;
+            if (part.length > 1 && source.writevSync !== undefined) source.writevSync(part, at);
+            else source.writeSync!(part[0] as Uint8Array, at);
+            for (const piece of part) at += piece.length;
           }
         }
       } catch (cause) {

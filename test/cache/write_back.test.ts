@@ -153,6 +153,25 @@ describe('write-back', () => {
     expect(source.bytes[99]).not.toBe(0);
   });
 
+  test('writers come one after the other; one that gives up leaves the others their turn', async () => {
+    const source = new GateSource(100_000);
+    const cache = new PageCache({ memory: '4MiB', retry });
+    const file = await cache.open(source);
+    source.hold();
+    // Waits for the rest of its block.
+    const first = file.write(new Uint8Array(10).fill(1), 5000);
+    const given = new AbortController();
+    const second = codeOf(() => file.write(new Uint8Array(10).fill(2), 5000, { signal: given.signal }));
+    const third = file.write(new Uint8Array(5).fill(3), 5005);
+    await settled();
+    given.abort();
+    expect(await second).toBe('ABORTED');
+    source.release();
+    expect(await Promise.all([first, third])).toEqual([10, 5]);
+    await file.sync();
+    expect([...source.bytes.subarray(5000, 5010)]).toEqual([1, 1, 1, 1, 1, 3, 3, 3, 3, 3]);
+  });
+
   test('a file whose source is synchronous needs no promise', () => {
     const bytes = new Uint8Array(300_000).map((_, i) => i & 0xff);
     const source: Source = memorySource(bytes);
