@@ -27,6 +27,7 @@ import {
   folioMemcg,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefCount,
   folioSet,
   folioSetCount,
@@ -158,7 +159,7 @@ function relabel(m: Machine, folio: FolioId, order: number, pieces: readonly Pie
   const word = map[folio * PAGE_WORDS + W_MAPPING];
   const cached = !anon || inSwapCache(m, folio);
   if (anon) modMthpStat(m, order, MTHP.nr_anon, -1);
-  const bad = hwpoisonedPages(m, folio as number as Pfn, order);
+  const bad = hwpoisonedPages(m, folioPfn(map, folio), order);
   clearCompoundPage(map, folio as number as Pfn, order);
   for (const piece of pieces) {
     const f = piece.entry as FolioId;

@@ -17,7 +17,7 @@ import {
   migratePages,
   putbackMovablePages,
 } from './migrate.ts';
-import { folioNrPages, folioTest, initFolio, pageFolio } from './mm_types.ts';
+import { folioNrPages, folioTest, pageFolio } from './mm_types.ts';
 import { MIGRATE_ISOLATE, pageblockType, pageZone, setPageblockType } from './mmzone.ts';
 import { folioAlloc } from './page_alloc.ts';
 import {
@@ -30,6 +30,7 @@ import {
 } from './page_alloc_buddy.ts';
 import { drainAllPages } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
+import { initPage } from './page_type.ts';
 import { folioIsolateLru, folioPut, lruAddDrain } from './swap.ts';
 
 /** Folios moved at a time. @kernel include/linux/swap.h SWAP_CLUSTER_MAX (6.18) */
@@ -146,7 +147,7 @@ function take(m: Machine, zone: number, start: Pfn, end: Pfn): void {
   for (let pfn = start as number; pfn < end; ) {
     const order = buddyOrder(m, pfn);
     delFromFreeList(m, zone, pfn, order);
-    initFolio(m.map, pfn as FolioId);
+    initPage(m.map, pfn as Pfn);
     pfn += 1 << order;
   }
 }

@@ -9,24 +9,24 @@
  *
  * @kernel mm/page_alloc.c free_pages_prepare (6.18)
  */
-import type { FolioId, Pfn } from './ids.ts';
+import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { clearCompoundPage, folioTest, initFolio } from './mm_types.ts';
+import { clearCompoundPage } from './mm_types.ts';
 import { pageblockType, pageZone } from './mmzone.ts';
 import { accountFreepages, buddyOrder, delFromFreeList, freeOnePage, pageBuddy, reachTo } from './page_alloc_buddy.ts';
 import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
-import { folioHasHwpoisoned, pageFlag, pageOrder, setFolioHasHwpoisoned, setPageFlag } from './page_type.ts';
+import { folioHasHwpoisoned, initPage, pageFlag, pageOrder, setFolioHasHwpoisoned, setPageFlag } from './page_type.ts';
 import { V } from './vmstat.ts';
 
 /** Frees a block of 2^order pages that nobody refers to, its bad pages left out. */
 export function freeHwpoisonedPages(m: Machine, pfn: Pfn, order: number): void {
   const { map } = m;
   const bad = pagesWithFlag(m, pfn, order);
-  if (order > 0 && folioTest(map, pfn as number as FolioId, PG.PG_head)) clearCompoundPage(map, pfn, order);
-  initFolio(map, pfn as number as FolioId);
+  if (pageOrder(map, pfn) > 0) clearCompoundPage(map, pfn, order);
+  initPage(map, pfn);
   for (const p of bad) {
-    initFolio(map, p as number as FolioId);
+    initPage(map, p);
     setPageFlag(map, p, PG.PG_hwpoison);
   }
   m.vmstat[V.pgfree] += 2 ** order - bad.length;
@@ -70,7 +70,7 @@ export function takePageOffBuddy(m: Machine, pfn: Pfn): boolean {
       freeOnePage(m, zone, pfn < upper ? upper : at, o, type, false);
       if (pfn >= upper) at = upper;
     }
-    initFolio(m.map, pfn as number as FolioId);
+    initPage(m.map, pfn);
     return true;
   }
   return false;

@@ -13,12 +13,13 @@
  * @kernel include/linux/page-flags.h page_has_type (6.18)
  */
 import { assert } from '../base/errors.ts';
-import type { NO_PFN, Pfn } from './ids.ts';
+import type { FolioId, NO_PFN, Pfn } from './ids.ts';
 import {
   compoundTails,
   folioOrder,
   folioPfn,
   folioTest,
+  initFolio,
   type MemoryMap,
   PAGE_WORDS,
   pageFolio,
@@ -44,6 +45,14 @@ const typeNames: Readonly<Record<number, string>> = Object.freeze(
 export const pageTypeName = (type: number): string => typeNames[type] ?? '';
 
 const wordOf = (map: MemoryMap, pfn: Pfn): number => folioPfn(map, pageFolio(map, pfn)) * PAGE_WORDS;
+
+/** Bytes of the memory map that one page takes. */
+export const PAGE_STRUCT_BYTES: number = PAGE_WORDS * 4;
+
+/** Makes one page plain: no type, no flag, no owner, no reference. */
+export function initPage(map: MemoryMap, pfn: Pfn): void {
+  initFolio(map, pfn as number as FolioId);
+}
 
 /** PGTY_* of the block that the page lies in; 0: none. */
 export function pageType(map: MemoryMap, pfn: Pfn): number {

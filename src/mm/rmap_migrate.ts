@@ -144,7 +144,8 @@ function removeMigrationPte(m: Machine, f: FolioId, vma: VmaId): boolean {
 
 /** Maps the zero page in the place of a small page that holds nothing but zeros. @kernel mm/migrate.c try_to_map_unused_to_zeropage (6.18) */
 function mapZeroPage(m: Machine, f: FolioId, entry: number): boolean {
-  if (folioTest(m.map, f, PG.PG_head | PG.PG_mlocked | PG.PG_hwpoison) || !pageZeroFilled(m, f as number as Pfn)) return false;
+  if (folioTest(m.map, f, PG.PG_head | PG.PG_mlocked | PG.PG_hwpoison) || !pageZeroFilled(m, f as number as Pfn))
+    return false;
   setPte(m, entry, 0, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_SPECIAL);
   addMmCounter(m, m.rmap.mm, MM_ANONPAGES, -1);
   return true;
