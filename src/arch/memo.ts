@@ -117,7 +117,7 @@ export function pass(translators: readonly Translator[]): Pass {
 }
 
 /** Takes a memo entry away: what it knew goes where it belongs. */
-export function memoRemove(p: Pass, h: number): void {
+function memoRemove(p: Pass, h: number): void {
   const { translators, slot, chain } = p;
   const n = translators.length;
   const time = p.time[h];

@@ -153,7 +153,7 @@ export function walk(x: Translator, pt: WalkedTables, top: number, at: Float64Ar
 }
 
 /** The class of the leaf that was found, and whether all of the translation is writable and dirty. */
-export function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): number {
+function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): number {
   const { entries } = pt;
   const { leaf, leafLevel } = x;
   let c = x.classOf[leafLevel];
