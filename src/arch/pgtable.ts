@@ -111,6 +111,7 @@ export const arm64_64k: PageTableGeometry = {
   userEnd: 2 ** 48,
 };
 
+/** All shapes, for tests of whoever walks them. */
 export const pageTableGeometries: readonly PageTableGeometry[] = [x86_64, x86_64_la57, arm64_4k, arm64_16k, arm64_64k];
 
 /** Bytes of address space under one table at level `n`. */

@@ -326,6 +326,7 @@ function clear(t: Tlb): void {
 
 /** The tag of an entry: which page of which address space, in which view. */
 export const tagOf = (key: number, asid: number, view: number): number => key * TAG_UNIT + (asid * VIEW_MAX + view);
+/** What a tag was made of. */
 export const keyOfTag = (tag: number): number => Math.floor(tag / TAG_UNIT);
 export const viewOfTag = (tag: number): number => tag & (VIEW_MAX - 1);
 const asidOfTag = (tag: number): number => (tag / VIEW_MAX) & (ASID_MAX - 1);
