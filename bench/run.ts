@@ -91,8 +91,13 @@ try {
   if (chosen('sqlite')) {
     // The library as it is built: what tsx makes of it is slower.
     execFileSync(process.execPath, [join(root, 'tools/setup.js')], { stdio: 'inherit' });
-    const [file, cache] = [measure('sqlite', RUNS, 'file'), measure('sqlite', RUNS, 'cache')];
-    console.log(`  the file's time / the cache's: ${((file.ms as number) / (cache.ms as number)).toFixed(3)}`);
+    for (const [name, peer] of [
+      ['sqlite', 'file'],
+      ['sqliteOpfs', 'opfs-sahpool'],
+    ] as const) {
+      const [theirs, ours] = [measure(name, 3, peer), measure(name, 3, 'cache')];
+      console.log(`  time on ${peer} / on the cache: ${((theirs.ms as number) / (ours.ms as number)).toFixed(3)}`);
+    }
   }
   if (chosen('cache')) for (const mib of ['8', '256']) measure('cacheReads', 3, mib);
   if (chosen('http'))

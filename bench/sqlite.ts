@@ -31,7 +31,7 @@ export async function sqlite(how: string): Promise<Record<string, number>> {
   const folder = mkdtempSync(join(tmpdir(), 'quire-sqlite-'));
   try {
     const sqlite3 = await init();
-    const cache = new PageCache({ memory: BUDGET });
+    const cache = new PageCache({ memory: BUDGET, pageSize: 16384 });
     if (how === 'cache') installCacheVfs(sqlite3, { cache, folder: fileFolder(folder), name: how });
     else installPlain(sqlite3, folder, how);
     // The same at a tenth of the size first, so that the compiler has seen all of it.

@@ -50,8 +50,8 @@ async function run(how: string): Promise<Record<string, number>> {
   }
   const whole = (await db.exec('PRAGMA integrity_check'))[0]?.[0];
   if (whole !== 'ok') throw new Error(`integrity_check: ${whole}`);
-  const pages = Number((await db.exec('PRAGMA page_count'))[0]?.[0]);
-  figures.databaseMiB = (pages * 4096) / MIB;
+  const size = await db.exec('SELECT page_count * page_size FROM pragma_page_count, pragma_page_size');
+  figures.databaseMiB = Number(size[0]?.[0]) / MIB;
   await db.close();
   await cache?.close();
   return figures;

@@ -286,10 +286,17 @@ export const runs: Readonly<Record<string, (...args: string[]) => Figures>> = {
   },
 };
 
+/** These load what the others need not. */
+async function sqliteRuns(workload: string) {
+  if (workload === 'sqlite') return (await import('./sqlite.ts')).sqlite;
+  if (workload === 'sqliteOpfs') return (await import('./sqlite_opfs.ts')).sqliteOpfs;
+  return undefined;
+}
+
 const [name, ...args] = process.argv.slice(2);
 if (process.argv[1]?.endsWith('workloads.ts') && name !== undefined) {
   const run = runs[name] ?? tlbRuns[name];
-  const later = name === 'sqlite' ? (await import('./sqlite.ts')).sqlite : cacheRuns[name];
+  const later = (await sqliteRuns(name)) ?? cacheRuns[name];
   if (run !== undefined) console.log(JSON.stringify(run(...args)));
   else if (later !== undefined) console.log(JSON.stringify(await later(...(args as [string]))));
   else throw new Error(`no workload '${name}'`);
