@@ -5,7 +5,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { Waves } from './waves.ts';
 
 const GROUPS = 24;
-const ROWS = 144_000;
+const ROWS = 146_000;
 const START = Date.UTC(2024, 0, 1);
 /** Milliseconds from one journey to the next, in the mean. */
 const STEP = 18_000;

@@ -9,6 +9,9 @@ export interface Asked {
   readonly length: number;
 }
 
+/** Longer than a reader computes between two reads that do not wait for each other. */
+const IDLE_MS = 50;
+
 export class Waves {
   readonly log: Asked[] = [];
   readonly size: number;
@@ -24,18 +27,17 @@ export class Waves {
   read(at: number, length: number): Promise<ArrayBuffer> {
     const n = Math.min(length, this.size - at);
     this.log.push({ wave: this.wave, at, length: n });
-    if (this.waiting.length === 0) this.whenIdle(0);
+    if (this.waiting.length === 0) this.whenIdle();
     return new Promise((resolve) => this.waiting.push(() => resolve(this.bytes(at, n))));
   }
 
-  /** The reader is idle when four turns of the event loop brought nothing new. */
-  private whenIdle(turns: number): void {
+  /** The reader is idle when a while brought nothing new. */
+  private whenIdle(): void {
     const seen = this.waiting.length;
-    setImmediate(() => {
-      const next = this.waiting.length > seen ? 0 : turns + 1;
-      if (next < 4) this.whenIdle(next);
+    setTimeout(() => {
+      if (this.waiting.length > seen) this.whenIdle();
       else this.answer();
-    });
+    }, IDLE_MS);
   }
 
   private answer(): void {
