@@ -31,11 +31,10 @@ import {
   folioMapping,
   folioNextIndex,
   folioOrder,
+  folioPfn,
   folioRefCount,
   folioTest,
-  PAGE_WORDS,
   pageFolio,
-  W_NR_PAGES,
 } from './mm_types.ts';
 import { checkZones } from './page_alloc_check.ts';
 import { decodeFlags, PG } from './page_flags.ts';
@@ -106,8 +105,8 @@ export function checkFilemap(m: Machine, idle: boolean): void {
         claim(writeback === xaGetMark(pages, head, index, XA_MARK_WRITEBACK), 'F4');
         if (isDirty) dirty += 1 << order;
       }
-      for (let p = 1; p < 1 << order; p++) claim(pageFolio(map, (f + p) as number as Pfn) === f, 'F5');
-      if (order > 0) claim(map[f * PAGE_WORDS + W_NR_PAGES] === 1 << order, 'F5');
+      const pfn = folioPfn(map, f);
+      for (let p = 0; p < 1 << order; p++) claim(pageFolio(map, (pfn + p) as Pfn) === f, 'F5');
       if (idle) claim(!folioTest(map, f, PG.PG_locked | PG.PG_writeback), 'F7');
       nr += 1 << order;
       i = folioNextIndex(map, f);

@@ -23,6 +23,7 @@ import {
   folioClear,
   folioFlags,
   folioNrPages,
+  folioPfn,
   folioRefCount,
   folioSet,
   folioTest,
@@ -215,11 +216,12 @@ export function collapseHugePage(m: Machine, vma: VmaId, addr: number, swapped: 
   const table = pmdTakeTable(m, pmd);
   folioSet(m.map, folio, PG.PG_uptodate);
   folioAddNewAnonRmap(m, folio, vma, addr, true);
-  for (let i = 0; i < total; i++) if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folio + i);
+  for (let i = 0; i < total; i++)
+    if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folioPfn(m.map, folio) + i);
   folioAddLruVma(m, folio, vma);
   pgtableTransHugeDeposit(m, pmd, table);
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
-  setPte(m, pmd, folio, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE | write);
+  setPte(m, pmd, folioPfn(m.map, folio), _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE | write);
   deferredSplitFolio(m, folio, false);
   return SCAN_SUCCEED;
 }

@@ -7,20 +7,12 @@ import { AS_SWAPBACKED } from '../../src/mm/address_space.ts';
 import { CENSUS_ORDERS, type Census, listedPages, machineCensus, OWNER_ROW, ownerPages } from '../../src/mm/census.ts';
 import type { FolioId, Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
-import {
-  folioMapping,
-  folioOrder,
-  folioRefCount,
-  folioTest,
-  folioTestAnon,
-  listNext,
-  PAGE_WORDS,
-  pageFolio,
-  W_MAPCOUNT,
-} from '../../src/mm/mm_types.ts';
+import { folioMapping, folioOrder, folioRefCount, folioTest, folioTestAnon, pageFolio } from '../../src/mm/mm_types.ts';
 import { MAX_NR_ZONES, NR_LOWORDER_PCP_LISTS, NR_PCP_LISTS } from '../../src/mm/mmzone.ts';
 import { nrFree } from '../../src/mm/page_alloc_report.ts';
 import { PG, PGTY } from '../../src/mm/page_flags.ts';
+import { freeNext } from '../../src/mm/page_free.ts';
+import { pageType } from '../../src/mm/page_type.ts';
 import { V } from '../../src/mm/vmstat.ts';
 import { opsFrom } from '../../src/trace/ops.ts';
 import { fuzz, seedOf, stepsOf } from '../help/fuzz.ts';
@@ -39,13 +31,13 @@ function freeFrames(m: Machine): Uint8Array {
   const free = new Uint8Array(zones.frames);
   zones.area.head.forEach((head, row) => {
     const order = Math.floor(row / 5) % (zones.maxOrder + 1);
-    for (let pfn = head; pfn !== 0; pfn = listNext(m.map, pfn)) free.fill(1, pfn, pfn + 2 ** order);
+    for (let pfn = head; pfn !== 0; pfn = freeNext(m.map, pfn)) free.fill(1, pfn, pfn + 2 ** order);
   });
   for (let zone = 0; zone < MAX_NR_ZONES; zone++) {
     free.fill(1, zones.zone.cursor[zone], zones.zone.cursorEnd[zone]);
     for (let list = 0; list < NR_PCP_LISTS; list++) {
       const order = list >= NR_LOWORDER_PCP_LISTS ? zones.pmdOrder : Math.floor(list / 3);
-      for (let pfn = zones.pcp.head[zone * NR_PCP_LISTS + list]; pfn !== 0; pfn = listNext(m.map, pfn))
+      for (let pfn = zones.pcp.head[zone * NR_PCP_LISTS + list]; pfn !== 0; pfn = freeNext(m.map, pfn))
         free.fill(2, pfn, pfn + 2 ** order);
     }
   }
@@ -63,7 +55,7 @@ function pagesByFrame(m: Machine): Float64Array {
   for (let pfn = 0; pfn < zones.frames; pfn++) {
     if (free[pfn] === 1) continue;
     const f = pageFolio(map, pfn as Pfn) as FolioId;
-    const type = (map[f * PAGE_WORDS + W_MAPCOUNT] as number) >>> 24;
+    const type = free[pfn] === 2 || pfn === 0 ? 0 : pageType(map, pfn as Pfn);
     let row = OWNER_ROW.kernel;
     if (pfn === 0) row = OWNER_ROW.reserved;
     else if (free[pfn] === 2) row = OWNER_ROW.pcp;
