@@ -1,8 +1,12 @@
 /**
  * Walks everything that a machine holds and throws at the first broken invariant. For tests: the cost is that of all memory.
  *
+<<<<<<< HEAD
  * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L), the free lists (B), and of owners of other
  * pages (S slub.ts, W vmalloc.ts, N page_pool.ts, G hugetlb.ts):
+=======
+ * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L), the free lists (B) and the descriptors apart (K):
+>>>>>>> 3dd5511 (mm/memdesc: folios, page tables and compressed pages with descriptors of their own)
  *  F1 an entry of a file's tree is a folio that names that file, at an index that is a multiple of its size;
  *  F2 its order is at least the file's smallest and at most its largest (a collapse of tmpfs: that of a huge page);
  *  F3 it holds one reference for each of its pages and mappings, one for private data, and one for each batch it waits in; more only
@@ -23,6 +27,7 @@ import { checkBalloon } from './balloon_compaction.ts';
 import { checkHugetlb } from './hugetlb.ts';
 import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { checkDescriptors } from './memdesc_slab.ts';
 import { checkPgmaps } from './memremap.ts';
 import { checkMms } from './mm_check.ts';
 import {
@@ -61,6 +66,7 @@ export function checkMachine(m: Machine, idle: boolean): void {
   checkThp(m);
   checkZones(m);
   checkOwners(m);
+  if (!m.map.overlaid) checkDescriptors(m.map, m.map.descriptors);
 }
 
 /** Owners of pages that are no folios, those that there are. */

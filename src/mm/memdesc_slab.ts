@@ -2,8 +2,11 @@
  * Slabs of descriptors, behind the page records of a map whose descriptors lie apart. Each kind has its cache; a slab is 2^order
  * pages, cut into objects by SLUB's rule, and has a descriptor itself, from the cache of slab descriptors.
  *
- *   map [ page records | page page page page … ]      a free object's first word: the next free one of its slab
+ *   map [ page records | page page page page … ]      a free object: in one word, the next free one of its slab
  *                        └ slab of 51 folios ┘        slabs with free objects: a list for each cache
+ *
+ * Descriptors of folios are type-stable: one that was given back still reads as a folio without flags and references, so that whoever
+ * looked it up without a reference can see that it is gone. Their free pointer takes the place of `private`.
  *
  * A slab without objects gives its pages back at once; pages that were given back are taken first. All of it is memory beside
  * the machine's frames, as the memory map itself is, so that what a layout costs does not change what a workload does.
@@ -15,6 +18,8 @@
 import { assert, QuireError } from '../base/errors.ts';
 import { DESCRIPTOR_ALIGN, type SlabShape, slabShape } from './memmap.ts';
 
+/** @kernel include/linux/mm_types.h struct folio (6.18) */
+const W_PRIVATE = 10;
 /** Words that one array can have. */
 const WORDS_MAX = 2 ** 32;
 
@@ -32,6 +37,8 @@ const NR_KINDS = KIND_COUNTS + COUNTS_ORDERS;
 interface Cache {
   readonly shape: SlabShape;
   readonly words: number;
+  /** Word of a free object that names the next one. */
+  readonly freeptr: number;
   /** First slab with a free object; −1: none. */
   partial: number;
   /** Objects in use, and slabs. */
@@ -93,7 +100,8 @@ export function descriptorsInit(from: number, end: number, pageSize: number): De
     top: start,
     caches: Array.from({ length: NR_KINDS }, (_, kind) => {
       const shape = slabShape(bytesOf(kind), { align: DESCRIPTOR_ALIGN, pageSize });
-      return { shape, words: shape.objectBytes / 4, partial: -1, inUse: 0, slabs: 0 };
+      const freeptr = kind <= KIND_FOLIO_LARGE ? W_PRIVATE : 0;
+      return { shape, words: shape.objectBytes / 4, freeptr, partial: -1, inUse: 0, slabs: 0 };
     }),
     free: Array.from({ length: COUNTS_ORDERS }, () => []),
     slabOf: new Int32Array(64),
@@ -164,8 +172,9 @@ function newSlab(map: Int32Array, d: Descriptors, kind: number): number {
   const base = takePages(d, order);
   const row = newRow(d);
   for (let p = 0; p < 1 << order; p++) d.slabOf[(base - d.start) / d.page + p] = row;
+  map.fill(0, base, base + (d.page << order));
   for (let i = 0; i < objects; i++)
-    map[base + i * cache.words] = i + 1 < objects ? (base + (i + 1) * cache.words) / 4 : 0;
+    map[base + i * cache.words + cache.freeptr] = i + 1 < objects ? (base + (i + 1) * cache.words) / 4 : 0;
   d.kind[row] = kind;
   d.base[row] = base;
   d.used[row] = 0;
@@ -173,7 +182,7 @@ function newSlab(map: Int32Array, d: Descriptors, kind: number): number {
   d.own[row] = own;
   cache.slabs++;
   if (kind === KIND_SLAB) {
-    d.first[row] = map[base] * 4;
+    d.first[row] = map[base + cache.freeptr] * 4;
     d.used[row] = 1;
   }
   link(d, cache, row);
@@ -200,7 +209,7 @@ export function memdescTake(map: Int32Array, d: Descriptors, kind: number): numb
   const cache = d.caches[kind];
   const row = cache.partial >= 0 ? cache.partial : newSlab(map, d, kind);
   const w = d.first[row];
-  const next = map[w] * 4;
+  const next = map[w + cache.freeptr] * 4;
   d.first[row] = next;
   d.used[row]++;
   cache.inUse++;
@@ -213,7 +222,7 @@ export function memdescGive(map: Int32Array, d: Descriptors, w: number): void {
   const row = d.slabOf[Math.floor((w - d.start) / d.page)];
   const cache = d.caches[d.kind[row]];
   if (d.first[row] === 0) link(d, cache, row);
-  map[w] = d.first[row] / 4;
+  map[w + cache.freeptr] = d.first[row] / 4;
   d.first[row] = w;
   cache.inUse--;
   const left = --d.used[row];
@@ -250,7 +259,7 @@ export function checkDescriptors(map: Int32Array, d: Descriptors): void {
     const cache = d.caches[kind];
     slabs[kind]++;
     let free = 0;
-    for (let w = d.first[row]; w !== 0; w = map[w] * 4) free++;
+    for (let w = d.first[row]; w !== 0; w = map[w + cache.freeptr] * 4) free++;
     assert(free + d.used[row] === cache.shape.objects, 'K1 objects in use and free objects are all there are');
     inUse[kind] += d.used[row] - (kind === KIND_SLAB ? 1 : 0);
     for (let p = 0; p < 1 << cache.shape.order; p++) {
