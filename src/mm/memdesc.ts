@@ -9,7 +9,7 @@
  * room (page32). With 8 bytes it has not, and the plan does not say where such counts go: here the folio gets an array of them when
  * one of its pages is first mapped alone (two words a page: flags, mappings less one), and its address lies behind the planned fields.
  *
- * @kernel kernelnewbies MatthewWilcox/Memdescs (plan)
+ * Plan: kernelnewbies.org MatthewWilcox/Memdescs.
  */
 import type { FolioId, Pfn } from './ids.ts';
 import { KIND_COUNTS, KIND_FOLIO, KIND_FOLIO_LARGE, memdescGive, memdescTake } from './memdesc_slab.ts';

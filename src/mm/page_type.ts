@@ -261,7 +261,7 @@ function flagWord(map: MemoryMap, pfn: Pfn, write: boolean): number {
   return pageFlagsAt(map, f, pfn);
 }
 
-/** In 8 bytes a bad page that is no folio's has a type of its own. @kernel kernelnewbies MatthewWilcox/Memdescs (plan) */
+/** In 8 bytes a bad page that is no folio's has a type of its own. Plan: kernelnewbies.org MatthewWilcox/Memdescs */
 function markBad(map: MemoryMap, pfn: Pfn, bad: boolean): void {
   memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
   if (bad) map[pfn * map.pageWords + map.memdesc] |= MEMDESC_HWPOISON;

@@ -5,6 +5,7 @@ import { Replay } from '../../src/lab/replay.ts';
 import type { Settings } from '../../src/lab/settings.ts';
 import { AS_SWAPBACKED } from '../../src/mm/address_space.ts';
 import { CENSUS_ORDERS, type Census, listedPages, machineCensus, OWNER_ROW, ownerPages } from '../../src/mm/census.ts';
+import type { Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { folioMapping, folioTest, folioTestAnon, pageFolio } from '../../src/mm/mm_types.ts';
 import { MAX_NR_ZONES, NR_LOWORDER_PCP_LISTS, NR_PCP_LISTS } from '../../src/mm/mmzone.ts';
