@@ -97,7 +97,7 @@ try {
   if (chosen('cache')) for (const mib of ['8', '256']) measure('cacheReads', 3, mib);
   if (chosen('http'))
     execFileSync(process.execPath, ['--import', 'tsx', join(here, 'http.ts')], { cwd: root, stdio: 'inherit' });
-  if (chosen('tlb')) for (const name of ['tlbHot', 'tlbUniform', 'tlbCurves']) measure(name, 3);
+  if (chosen('tlb')) for (const name of ['tlbHot', 'tlbUniform', 'tlbLackey', 'tlbCurves']) measure(name, RUNS);
 } finally {
   if (existsSync(work)) rmSync(work, { recursive: true });
 }

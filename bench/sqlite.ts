@@ -10,7 +10,7 @@ import init from '@sqlite.org/sqlite-wasm';
 import { PageCache } from 'quire-mm/cache';
 import { installCacheVfs } from 'quire-mm/cache/adapters/sqlite_wasm';
 import { fileFolder } from 'quire-mm/cache/node';
-import { type Database, wasmDatabase } from '../test/cache/adapters/sqlite_hosts.ts';
+import { type Database, wasmDatabase } from '../test/cache/adapters/sqlite_database.ts';
 import { kvLoad, type Part, tableLoad } from '../test/cache/adapters/sqlite_loads.ts';
 import { installPlain } from './sqlite_plain.ts';
 

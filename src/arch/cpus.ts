@@ -100,6 +100,7 @@ const intel = (
 const INTEL_HALVES =
   'second level: one array of 2048 entries for 4 KiB and 2 MiB, 1024 for 1 GiB; in the chip two halves of 1024, one with each';
 
+/** All CPUs that `--cpu` knows. */
 export const cpus: readonly Cpu[] = [
   {
     name: 'zen3',

@@ -193,13 +193,6 @@ function moveTogether(c: StackCurve): void {
   c.now = to;
 }
 
-/** Accesses that miss a memory of `pages` pages. */
-export function missesOf(c: StackCurve, pages: number): number {
-  let misses = c.accesses;
-  for (let d = Math.min(pages, c.pages) - 1; d >= 0; d--) misses -= c.hits[d];
-  return misses;
-}
-
 /** Misses of every size from 0 to the number of pages, where only the first access to each misses. */
 export function missCurve(c: StackCurve): Float64Array {
   const curve = new Float64Array(c.pages + 1);

@@ -29,6 +29,7 @@ import {
 import { checkTlb } from './tlb_check.ts';
 import type { Translator } from './walk.ts';
 
+/** Pages of code that are remembered. */
 export const CODE_SIZE = 64;
 /** Rows that scatter.ts looks at together; at first four for each miss that is remembered, for they may be in vain. */
 export const AHEAD = 256;
@@ -83,6 +84,7 @@ export interface Pass {
   refused: boolean;
 }
 
+/** A pass of these configurations, which stay as they are: the memo is empty. */
 export function pass(translators: readonly Translator[]): Pass {
   const n = translators.length;
   assert(n > 0, 'pass: no configuration');
@@ -117,7 +119,7 @@ export function pass(translators: readonly Translator[]): Pass {
 }
 
 /** Takes a memo entry away: what it knew goes where it belongs. */
-export function memoRemove(p: Pass, h: number): void {
+function memoRemove(p: Pass, h: number): void {
   const { translators, slot, chain } = p;
   const n = translators.length;
   const time = p.time[h];

@@ -111,35 +111,8 @@ export const arm64_64k: PageTableGeometry = {
   userEnd: 2 ** 48,
 };
 
+/** All shapes, for tests of whoever walks them. */
 export const pageTableGeometries: readonly PageTableGeometry[] = [x86_64, x86_64_la57, arm64_4k, arm64_16k, arm64_64k];
-
-/** Number of the entry for `addr` in its table at level `n`. */
-export function entryIndex(g: PageTableGeometry, n: number, addr: number): number {
-  const { shift, bits } = g.levels[n];
-  const mask = (1 << bits) - 1;
-  if (shift >= 32) return (Math.floor(addr / 4294967296) >>> (shift - 32)) & mask;
-  const low = (addr >>> 0) >>> shift;
-  if (shift + bits <= 32) return low & mask;
-  return ((Math.floor(addr / 4294967296) << (32 - shift)) | low) & mask;
-}
-
-/** Entries of a table at level `n`. */
-export const tableEntries = (g: PageTableGeometry, n: number): number => 1 << g.levels[n].bits;
-
-/** Bytes that a leaf at level `n` maps. */
-export const leafBytes = (g: PageTableGeometry, n: number): number => 2 ** g.levels[n].shift;
 
 /** Bytes of address space under one table at level `n`. */
 export const tableSpan = (g: PageTableGeometry, n: number): number => 2 ** (g.levels[n].shift + g.levels[n].bits);
-
-/** Sizes that one translation can have, in bytes, smallest first: leaves, and groups of leaves where a hint joins them. */
-export function translationSizes(g: PageTableGeometry): number[] {
-  const sizes: number[] = [];
-  for (const [n, { leaf, shift }] of g.levels.entries()) {
-    if (!leaf) continue;
-    sizes.push(2 ** shift);
-    const group = n === 0 ? g.contPtes : n === 1 ? g.contPmds : 1;
-    if (group > 1) sizes.push(2 ** shift * group);
-  }
-  return sizes.sort((a, b) => a - b);
-}

@@ -46,7 +46,7 @@ export const INFO_CLASS = 0x0f;
 export const INFO_WRITABLE = 0x40;
 /** Views of a tag, and address spaces. */
 export const VIEW_MAX = 16;
-export const ASID_MAX = 8;
+const ASID_MAX = 8;
 /** A tag is its key times this, and `viewTag`. */
 export const TAG_UNIT = 128;
 /** Tag and time of an entry that is not in use. */
@@ -67,11 +67,10 @@ export const ORDER_MAX = 16;
 export const ORDER_WORD = 8;
 /** Heads of hash chains for an entry, as a power of two: so many that most are empty, which a processor can guess. */
 const HEADS_SHIFT = 4;
-/** Values of `VIEW_FULL` and `full`: sets with lists, one set that is hashed, sets with words of order. */
+/** Values of `full` and of the first of `viewWords`: sets with lists, one set that is hashed, sets with words of order. */
 export const ORDERED = 2;
 
 /** Words of `viewWords`: how the array is searched, first entry, ways, sets less one or −1, sets, first hash head, shift of the hash, first list head. */
-export const VIEW_FULL = 0;
 export const VIEW_BASE = 1;
 export const VIEW_WAYS = 2;
 export const VIEW_MASK = 3;
@@ -81,7 +80,7 @@ export const VIEW_SHIFT = 6;
 export const VIEW_LISTS = 7;
 
 /** Words of `links`: next and previous on the list of the set, next on the hash chain, head of the list. First level: first memo entry in PREV. */
-export const NEXT = 0;
+const NEXT = 0;
 export const PREV = 1;
 export const CHAIN = 2;
 export const LIST = 3;
@@ -327,11 +326,12 @@ function clear(t: Tlb): void {
 
 /** The tag of an entry: which page of which address space, in which view. */
 export const tagOf = (key: number, asid: number, view: number): number => key * TAG_UNIT + (asid * VIEW_MAX + view);
+/** What a tag was made of. */
 export const keyOfTag = (tag: number): number => Math.floor(tag / TAG_UNIT);
 export const viewOfTag = (tag: number): number => tag & (VIEW_MAX - 1);
 const asidOfTag = (tag: number): number => (tag / VIEW_MAX) & (ASID_MAX - 1);
 
-export function setOf(t: Tlb, a: number, key: number): number {
+function setOf(t: Tlb, a: number, key: number): number {
   const sets = t.sets[a];
   return (sets & (sets - 1)) === 0 ? key & (sets - 1) : (key - Math.floor(key / sets) * sets) | 0;
 }
@@ -360,7 +360,7 @@ export function unlink(links: Int32Array, s: number): void {
 }
 
 /** Puts an entry at the front of the list of its set. */
-export function pushFront(links: Int32Array, s: number): void {
+function pushFront(links: Int32Array, s: number): void {
   const head = links[(s << 2) | LIST];
   const n = links[head << 2];
   links[head << 2] = s;

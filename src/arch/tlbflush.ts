@@ -59,6 +59,7 @@ export interface TlbFlushes {
   pendingDirty: boolean;
 }
 
+/** Counts at 0, for a CPU of this architecture; `ranges`: it has FEAT_TLBIRANGE. */
 export function tlbFlushes(cpu: Pick<Cpu, 'arch'>, g: PageTableGeometry, ranges = true): TlbFlushes {
   return {
     arch: cpu.arch,

@@ -153,7 +153,7 @@ export function walk(x: Translator, pt: WalkedTables, top: number, at: Float64Ar
 }
 
 /** The class of the leaf that was found, and whether all of the translation is writable and dirty. */
-export function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): number {
+function infoOfLeaf(x: Translator, pt: WalkedTables, flags: number): number {
   const { entries } = pt;
   const { leaf, leafLevel } = x;
   let c = x.classOf[leafLevel];
@@ -179,6 +179,7 @@ export function coalesced(entries: Int32Array, leaf: number, n: number): boolean
   return true;
 }
 
+/** Whether all of `group` entries from `first` on are writable and dirty. */
 export function groupWritable(entries: Int32Array, first: number, group: number): boolean {
   for (let e = first; e < first + group; e++) if ((entries[(e << 1) | 1] & (RW | DIRTY)) !== (RW | DIRTY)) return false;
   return true;

@@ -347,6 +347,11 @@ export class Core implements Io {
     return this.inodes.some((inode) => inode?.requests.busy);
   }
 
+  /** Are reads under way, which hold memory until somebody has had their bytes? */
+  get reading(): boolean {
+    return this.inodes.some((inode) => inode !== undefined && inode.requests.reading > 0);
+  }
+
   // Memory.
 
   /** The engine found no memory. False: nothing that is under way or dirty can make room. */

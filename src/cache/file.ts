@@ -127,10 +127,14 @@ export class CachedFile {
       else core.bytes.readIntoPieces(target, iocb.done);
       iocb.asked = NO_FOLIO;
       m.wait = NO_FOLIO;
+      const later = inode.ahead === null ? 0 : Math.max(0, iocb.count - inode.ahead.step);
+      iocb.count -= later;
       inode.ahead?.before(this.file, iocb.pos, iocb.count);
       const state = core.fs.read(m, iocb);
+      iocb.count += later;
       const folio = m.wait;
       const failure = core.kickFor(folio);
+      if (state === READ_DONE && later > 0 && iocb.pos < inode.size) continue;
       if (state === READ_DONE) return DONE;
       if (state !== READ_WAIT) return ROOM;
       this.failed(failure, call);
@@ -156,9 +160,12 @@ export class CachedFile {
     signal: AbortSignal | undefined,
   ): Promise<number> {
     let state = first;
-    for (let rounds = 0; state !== DONE; state = this.readOn(iocb, target, call)) {
+    let rounds = 0;
+    for (let before = iocb.done; state !== DONE; state = this.readOn(iocb, target, call)) {
+      if (iocb.done > before) rounds = 0;
+      before = iocb.done;
       if (state === FOLIO) this.failed(await this.core.waitFor(this.waitFolio, signal), call);
-      else await this.room(rounds++, signal);
+      else if (!(await this.room(rounds, signal))) rounds++;
     }
     return iocb.done;
   }
@@ -180,10 +187,13 @@ export class CachedFile {
     }
   }
 
-  private async room(rounds: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Waits for room. True: until a read of somebody had ended, which may have taken the room again, and does not count as in vain. */
+  private async room(rounds: number, signal: AbortSignal | undefined): Promise<boolean> {
     const { core } = this;
     if (rounds >= ROUNDS || !core.makeRoom()) throw core.noRoom(this.name);
+    const reading = core.reading;
     if (core.busy) await core.waitForAny(signal);
+    return reading;
   }
 
   // Without a copy.
@@ -318,7 +328,7 @@ export class CachedFile {
       if (progress.done > before) rounds = 0;
       before = progress.done;
       if (state === FOLIO) this.failed(await this.core.waitFor(this.waitFolio, signal), progress);
-      else await this.room(rounds++, signal);
+      else if (!(await this.room(rounds, signal))) rounds++;
     }
     return length;
   }

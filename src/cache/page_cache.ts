@@ -74,12 +74,35 @@ export class PageCache {
         this.opening.set(source, opening);
         void opening.over.then(() => this.opening.delete(source));
       }
-      return opening.wait(o.signal, (size) => {
+      const file = await opening.wait(o.signal, (size) => {
         this.check(o);
         const inode = this.opened.get(source) ?? this.newInode(source, size, o, false);
         this.opening.delete(source);
         return this.fileOf(source, inode);
       });
+      await this.takeOpened(source);
+      return file;
+    }
+  }
+
+  /** What came with the opening goes into the cache, where the budget holds for it; whole pages, else a request would follow. */
+  private async takeOpened(source: Source): Promise<void> {
+    const inode = this.opened.get(source);
+    const { opened } = source;
+    if (inode === undefined || inode.ahead === null || opened === undefined || opened === null) return;
+    const { pageSize } = this.core.budget;
+    const end = opened.at + opened.length;
+    const from = Math.ceil(opened.at / pageSize) * pageSize;
+    const to = end >= inode.size ? inode.size : Math.floor(end / pageSize) * pageSize;
+    if (from >= to) return;
+    // An open of its own: the reader's readahead knows nothing of it.
+    const scout = this.fileOf(source, inode);
+    try {
+      await scout.prefetch(from, to - from);
+    } catch {
+      // Who reads will be told.
+    } finally {
+      await scout.close();
     }
   }
 

@@ -69,8 +69,8 @@ export class ReadAhead implements Pages {
     const { m, mapping, policy } = this;
     const page = m.config.pageSize;
     const last = Math.ceil((m.spaces.size[mapping] as number) / page);
-    const end = Math.min(Math.ceil((at + length) / page), last);
     const asked = Math.floor(at / page);
+    const end = Math.min(Math.ceil((at + length) / page), last);
     const first = this.firstMissing(file, asked, end, last);
     if (first >= end) return;
     if (((m.files.fmode[file] as number) & FMODE_RANDOM) !== 0) {
@@ -82,7 +82,7 @@ export class ReadAhead implements Pages {
     this.carryOut(file, policy.miss(asked, first, end, last, this, full, sequential), first, end);
   }
 
-  /** Fetches what is missing of bytes [at, at + length) and nothing else. The bytes that it takes at a time: `step`. */
+  /** Fetches what is missing of bytes [at, at + length), at most `step` of them, and nothing else. */
   exactly(file: FileId, at: number, length: number): void {
     const page = this.m.config.pageSize;
     const from = Math.floor(at / page);
@@ -90,6 +90,7 @@ export class ReadAhead implements Pages {
     this.makeRoom(to - from);
     this.fetch(file, from, to, 0);
   }
+  /** Bytes of a read that are looked at together: the rest when they have been copied. */
   get step(): number {
     return this.policy.largest * this.m.config.pageSize;
   }
@@ -171,8 +172,10 @@ export class ReadAhead implements Pages {
       const state = this.state(page);
       const start = folioIndex(m.map, folio);
       page = folioNextIndex(m.map, folio) - 1;
+      // Whoever asked for it may not have come to read it yet.
+      if (page >= first && start < end) continue;
       if (state === UNUSED) mappingTryInvalidate(m, mapping, start, page);
-      else if (state === USED && (page < first || start >= end)) used = true;
+      else if (state === USED) used = true;
     }
     this.policy.left(used);
   }

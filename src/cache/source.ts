@@ -30,6 +30,8 @@ export interface Source {
   readonly hints?: SourceHints;
   /** Called once, by `cache.open`, before anything else. */
   open(signal?: AbortSignal): Promise<{ size: number }>;
+  /** Bytes that came with `open` and wait to be read: doing so costs nothing now, so the cache does it at once. */
+  readonly opened?: { readonly at: number; readonly length: number } | null;
   /** As `open`, at once: for a source that never needs to wait. One of the two is called. */
   openSync?(): { size: number };
   /** Fills `into` from byte `at`; resolves to the bytes filled: fewer than asked only at the source's end. */

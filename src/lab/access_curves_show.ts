@@ -18,6 +18,8 @@ function doublings(curves: readonly Curve[], from: number, unit: (c: Curve) => n
 const rate = (n: number): string =>
   n === 0 ? '0' : n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(2) : n.toPrecision(2);
 
+const WAYS = [1, 2, 4, 5, 6, 8, 12, 16];
+
 interface Shown {
   readonly title: string;
   readonly first: string;
@@ -37,6 +39,15 @@ function shown(c: AccessCurves): Shown[] {
       columns: c.tlb.map((curve) => ({
         heading: `pages of ${formatBytes(curve.page_bytes)}`,
         cells: entries.map((n) => perK(missesWith(curve, n))),
+      })),
+    },
+    {
+      title: `TLB misses per thousand loads and stores, by sets and ways (pages of ${formatBytes(c.tlb[0]?.page_bytes ?? 0)}, LRU)`,
+      first: 'ways',
+      rows: WAYS.map(formatCount),
+      columns: c.tlb_sets.map(({ sets, misses }) => ({
+        heading: `${sets} sets`,
+        cells: WAYS.map((ways) => perK(misses[ways - 1] ?? Number.NaN)),
       })),
     },
     {

@@ -127,6 +127,7 @@ export function memoryFailure(m: Machine, pfn: Pfn): MemoryFailure | null {
   let folio = pageFolio(m.map, pfn);
   if (!folioTest(m.map, folio, PG.PG_lru) || pageType(m.map, pfn) !== 0) {
     setPageFlag(m.map, pfn, PG.PG_hwpoison);
+    if (folioOrder(m.map, folio) > 0) setFolioHasHwpoisoned(m.map, pfn, true);
     return done(m, 'unhandlable page', 'ignored');
   }
   if (folioTest(m.map, folio, PG.PG_locked | PG.PG_writeback)) {

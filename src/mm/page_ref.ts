@@ -5,7 +5,7 @@
  * nothing; under memory descriptors none of them has a count. Here each is an error that says what to use.
  */
 import { QuireError } from '../base/errors.ts';
-import type { FolioId, Pfn } from './ids.ts';
+import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioRefAdd, pageFolio } from './mm_types.ts';
 import { PGTY } from './page_flags.ts';
@@ -47,7 +47,7 @@ export function getPage(m: Machine, pfn: Pfn): FolioId {
 
 /** The same where it can be had; 0: it cannot. @kernel include/linux/mm.h try_get_page (6.18) */
 export function tryGetPage(m: Machine, pfn: Pfn): FolioId {
-  return noReference(m, pfn) === null ? getPage(m, pfn) : (0 as FolioId);
+  return noReference(m, pfn) === null ? getPage(m, pfn) : NO_FOLIO;
 }
 
 /** Drops a reference of getPage. @kernel include/linux/mm.h put_page (6.18) */

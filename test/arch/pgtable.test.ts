@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { entryIndex, pageTableGeometries, tableEntries, tableSpan, translationSizes } from '../../src/arch/pgtable.ts';
+import { type PageTableGeometry, pageTableGeometries, tableSpan } from '../../src/arch/pgtable.ts';
 import { Prng } from '../../src/base/prng.ts';
+import { entryIndex } from './tables.ts';
 
 const KIB = 1024;
 const MIB = KIB * KIB;
@@ -15,7 +16,7 @@ describe.each(pageTableGeometries)('$name', (g) => {
   });
 
   test('tables below the top one fill a page', () => {
-    for (let n = 0; n < g.levels.length - 1; n++) expect(tableEntries(g, n) * g.entryBytes).toBe(2 ** g.pageShift);
+    for (const { bits } of g.levels.slice(0, -1)) expect(2 ** bits * g.entryBytes).toBe(2 ** g.pageShift);
   });
 
   test('indices spell the address, by exact arithmetic', () => {
@@ -30,6 +31,18 @@ describe.each(pageTableGeometries)('$name', (g) => {
     }
   });
 });
+
+/** Sizes that one translation can have, in bytes, smallest first: leaves, and groups of leaves where a hint joins them. */
+function translationSizes(g: PageTableGeometry): number[] {
+  const sizes: number[] = [];
+  for (const [n, { leaf, shift }] of g.levels.entries()) {
+    if (!leaf) continue;
+    sizes.push(2 ** shift);
+    const group = n === 0 ? g.contPtes : n === 1 ? g.contPmds : 1;
+    if (group > 1) sizes.push(2 ** shift * group);
+  }
+  return sizes.sort((a, b) => a - b);
+}
 
 test('sizes of translations', () => {
   const sizes = Object.fromEntries(pageTableGeometries.map((g) => [g.name, translationSizes(g)]));

@@ -1,6 +1,16 @@
 /** Page tables for tests and benchmarks: an array of entries as mm/pgtable.ts keeps it, without an engine. */
-import { entryIndex, type PageTableGeometry } from '../../src/arch/pgtable.ts';
+import type { PageTableGeometry } from '../../src/arch/pgtable.ts';
 import { LEAF, PRESENT } from '../../src/arch/walk.ts';
+
+/** Number of the entry for `addr` in its table at level `n`. */
+export function entryIndex(g: PageTableGeometry, n: number, addr: number): number {
+  const { shift, bits } = g.levels[n];
+  const mask = (1 << bits) - 1;
+  if (shift >= 32) return (Math.floor(addr / 4294967296) >>> (shift - 32)) & mask;
+  const low = (addr >>> 0) >>> shift;
+  if (shift + bits <= 32) return low & mask;
+  return ((Math.floor(addr / 4294967296) << (32 - shift)) | low) & mask;
+}
 
 export class Tables {
   readonly g: PageTableGeometry;

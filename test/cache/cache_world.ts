@@ -36,6 +36,7 @@ interface Contents {
 export class CacheWorld {
   readonly r: Prng;
   readonly cache: PageCache;
+  private readonly pageSize: number;
   private readonly files: Contents[] = [];
   private readonly views: { view: View; from: Contents; at: number; bytes: Uint8Array }[] = [];
   private readonly faults: Faults;
@@ -55,8 +56,11 @@ export class CacheWorld {
           wrong: r.float() * 0.05,
           delay: r.below(6),
         };
+    const large = r.below(10) === 0;
+    this.pageSize = large ? 16384 : 4096;
     this.cache = new PageCache({
-      memory: r.between(1400, 3000) * 1024,
+      memory: (large ? 4600 : r.between(1400, 3000)) * 1024,
+      pageSize: large ? 16384 : 4096,
       kernel: r.pick(['6.18', '6.18', '6.12', '6.1', '5.15', '7.3']),
       dirtyRatio: r.pick([20, 50, 5]),
       retry: { times: r.below(3), delayMs: 0 },
@@ -74,7 +78,7 @@ export class CacheWorld {
           ? { latencyMs: 1, bytesPerSecond: r.pick([1e6, 1e8, 1e9]), parallel: r.between(1, 4) }
           : undefined;
       const source = new FaultySource(`f${i}`, size, ROOM, r, shape, hints);
-      const group = r.below(3) === 0 ? cache.group(`g${i}`, { memory: 70 * 4096 }) : undefined;
+      const group = r.below(3) === 0 ? cache.group(`g${i}`, { memory: 70 * world.pageSize }) : undefined;
       const file = await cache.open(source, group === undefined ? {} : { group });
       const c: Contents = {
         source,

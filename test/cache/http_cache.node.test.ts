@@ -112,6 +112,34 @@ describe('what may pass is tried again', () => {
   });
 });
 
+describe('what comes with the opening', () => {
+  test('is in the cache when the file is open', async () => {
+    for (const first of [
+      { from: 'start', bytes: 16_384 },
+      { from: 'end', bytes: 50_000 },
+    ] as const) {
+      const at = url();
+      const { cache, file, source } = await opened(at, { first });
+      const into = new Uint8Array(8000);
+      const from = first.from === 'start' ? 0 : SIZE - 8000;
+      expect(file.readSync(into, from)).toBe(8000);
+      expect(firstWrong(into, SEED, from)).toBe(-1);
+      expect(server.asked(at).length).toBe(1);
+      expect(source.opened?.length ?? 0).toBeLessThan(4096);
+      await cache.close();
+    }
+  });
+
+  test('a small object needs no other request', async () => {
+    const at = `${server.origin}/5000/${SEED}?n=${urls++}&faults=-,whole`;
+    const { cache, file, read } = await opened(at);
+    expect(file.readSync(new Uint8Array(6000), 0)).toBe(5000);
+    expect(await read(0, 6000)).toBe(5000);
+    expect(server.asked(at).length).toBe(1);
+    await cache.close();
+  });
+});
+
 describe('requests', () => {
   test('however many wait for a range, one request brings it', async () => {
     const at = url('-,slow');

@@ -10,7 +10,7 @@ const said = (name: string): string | undefined => (typeof process === 'undefine
 const RUNS = Number(said('CACHE_RUNS') ?? (typeof process === 'undefined' ? 25 : 150));
 const FIRST = Number(said('CACHE_SEED') ?? 1);
 const STEPS = 40;
-const HANGS_MS = 30_000;
+const HANGS_MS = 120_000;
 
 async function run(seed: number): Promise<void> {
   const world = await CacheWorld.open(seed);

@@ -127,6 +127,22 @@ describe('advice', () => {
   });
 });
 
+test('a read larger than memory', async () => {
+  const { source, cache, file } = await world(40 * MIB, '4MiB');
+  await read(file, 1000, 30 * MIB);
+  expect(source.asked.reduce((n, [, length]) => n + length, 0)).toBeLessThan(34 * MIB);
+  expect(source.asked.length).toBeLessThan(40);
+  expect(cache.stats().resident).toBeLessThan(4 * MIB);
+});
+
+test('many readers at once in little memory: all of them get there', async () => {
+  const { source, file } = await world(64 * MIB, '1536KiB');
+  const r = new Prng(8);
+  const places = Array.from({ length: 60 }, () => r.below(file.size - 300_000));
+  await Promise.all(places.map((at) => read(file, at, 100_000)));
+  expect(source.asked.reduce((n, [, length]) => n + length, 0)).toBeLessThan(40 * MIB);
+});
+
 test('a group keeps within its memory', async () => {
   const source = remote(64 * MIB);
   const cache = new PageCache({ memory: '8MiB' });

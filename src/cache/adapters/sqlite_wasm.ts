@@ -14,7 +14,14 @@ import {
   SqliteFiles,
 } from './sqlite_files.ts';
 
-export { fixedFolder, type MemoryFolder, memoryFolder } from './folders.ts';
+export {
+  fixedFolder,
+  type MemoryFolder,
+  memoryFolder,
+  type OpfsDirectory,
+  type OpfsFolder,
+  opfsFolder,
+} from './folders.ts';
 export type { DatabaseCache, DatabaseFile, Folder } from './sqlite_files.ts';
 
 export interface SqliteWasmOptions {

@@ -15,7 +15,14 @@ import {
   SqliteFiles,
 } from './sqlite_files.ts';
 
-export { fixedFolder, type MemoryFolder, memoryFolder } from './folders.ts';
+export {
+  fixedFolder,
+  type MemoryFolder,
+  memoryFolder,
+  type OpfsDirectory,
+  type OpfsFolder,
+  opfsFolder,
+} from './folders.ts';
 export type { DatabaseCache, DatabaseFile, Folder } from './sqlite_files.ts';
 
 /** What the factory of a wa-sqlite build resolves to. */

@@ -28,7 +28,7 @@ export interface HttpOptions {
   readonly redirect?: 'error' | 'follow';
   /**
    * What the request that opens asks for. Default: the first 16 KiB. Formats that end with their directory (Parquet, zip) do
-   * better with the end. The bytes are kept, outside the cache's budget, until they have been read once.
+   * better with the end. A cache takes these bytes over at once; else they are kept until they have been read once.
    */
   readonly first?: { readonly from: 'start' | 'end'; readonly bytes: number };
   /** The object never changes, so that a server without ETag and Last-Modified will do. Default false: NO_VALIDATOR. */
@@ -55,10 +55,9 @@ export class HttpSource implements Source {
   /** The version that reads must be of. */
   private identity: Identity | null = null;
   private conditional = true;
-  /** Bytes of the opening answer, from `openedAt`; `openedLeft` of them have not been read yet. */
-  private opened: Uint8Array | null = null;
-  private openedAt = 0;
-  private openedLeft = 0;
+  /** Bytes of the opening answer that have not been read yet, from `keptAt`. */
+  private kept: Uint8Array | null = null;
+  private keptAt = 0;
 
   constructor(url: string | URL, options: HttpOptions = {}) {
     const parsed = absolute(url);
@@ -71,7 +70,11 @@ export class HttpSource implements Source {
   /** From now on reads must be of this version: whoever wrote the object knows it without asking. */
   adopt(identity: Identity): void {
     this.identity = identity;
-    this.opened = null;
+    this.kept = null;
+  }
+
+  get opened(): { at: number; length: number } | null {
+    return this.kept === null ? null : { at: this.keptAt, length: this.kept.length };
   }
 
   get version(): Identity | null {
@@ -104,9 +107,8 @@ export class HttpSource implements Source {
     // A browser asks the server first whether another origin may send a condition; many servers say no.
     this.conditional = response.type !== 'cors';
     this.identity = { size: got.size, etag: got.etag, lastModified: got.lastModified };
-    this.opened = first;
-    this.openedAt = from === 'start' ? 0 : got.size - got.length;
-    this.openedLeft = got.length;
+    this.kept = first;
+    this.keptAt = from === 'start' ? 0 : got.size - got.length;
     return { size: got.size };
   }
 
@@ -121,21 +123,29 @@ export class HttpSource implements Source {
     const wanted = Math.max(0, Math.min(lengthOf(pieces), known.size - at));
     let from = 0;
     let to = wanted;
-    const { opened, openedAt } = this;
-    if (opened !== null) {
-      const start = Math.max(at, openedAt);
-      const end = Math.min(at + wanted, openedAt + opened.length);
+    const { kept, keptAt } = this;
+    if (kept !== null) {
+      const start = Math.max(at, keptAt);
+      const end = Math.min(at + wanted, keptAt + kept.length);
       // What is kept is of use when it begins or ends what is asked for: then one request brings the rest, or none.
       if (start < end && (start === at || end === at + wanted)) {
-        scatter(opened.subarray(start - openedAt, end - openedAt), cut(pieces, start - at, end - at));
-        this.openedLeft -= end - start;
-        if (this.openedLeft <= 0) this.opened = null;
+        scatter(kept.subarray(start - keptAt, end - keptAt), cut(pieces, start - at, end - at));
+        this.drop(start - keptAt, end - keptAt);
         if (start === at) from = end - at;
         else to = start - at;
       }
     }
     if (from < to) await this.readRange(cut(pieces, from, to), at + from, known, signal);
     return wanted;
+  }
+
+  /** Bytes [from, to) of what is kept have been read. */
+  private drop(from: number, to: number): void {
+    const { kept } = this;
+    if (kept === null || (from > 0 && to < kept.length)) return;
+    if (from === 0) this.keptAt += to;
+    const rest = from === 0 ? kept.slice(to) : kept.slice(0, from);
+    this.kept = rest.length === 0 ? null : rest;
   }
 
   private async readRange(

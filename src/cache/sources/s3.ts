@@ -80,6 +80,10 @@ class WholeObject implements Source {
     this.writeMax = writeMax;
   }
 
+  get opened(): { at: number; length: number } | null {
+    return this.reader.opened;
+  }
+
   async open(signal?: AbortSignal): Promise<{ size: number }> {
     try {
       this.size = (await this.reader.open(signal)).size;

@@ -6,20 +6,10 @@ import type { Sqlite3Static } from '@sqlite.org/sqlite-wasm';
 import type { DatabaseCache, Folder } from '../../../src/cache/adapters/sqlite_files.ts';
 import { installCacheVfs } from '../../../src/cache/adapters/sqlite_wasm.ts';
 import { cacheVfs } from '../../../src/cache/adapters/wa_sqlite.ts';
+import { type Database, type Value, wasmDatabase } from './sqlite_database.ts';
 
-export type Value = number | string | bigint | Uint8Array | null;
-type Now<T> = T | Promise<T>;
+export type { Database } from './sqlite_database.ts';
 
-export interface Statement {
-  /** Runs it once and answers its rows. */
-  all(...values: Value[]): Now<Value[][]>;
-  close(): Now<unknown>;
-}
-export interface Database {
-  exec(sql: string): Now<Value[][]>;
-  prepare(sql: string): Now<Statement>;
-  close(): Now<unknown>;
-}
 export interface Host {
   readonly name: string;
   /** Opens a database with the VFS over this cache and folder. */
@@ -50,28 +40,6 @@ async function sqliteWasm(): Promise<Host> {
       of.set(folder, vfs);
       last = vfs;
       return wasmDatabase(sqlite3, file, vfs.name);
-    },
-  };
-}
-
-/** A database by the host's own VFS of that name. */
-export function wasmDatabase(sqlite3: Sqlite3Static, file: string, vfs: string): Database {
-  const db = new sqlite3.oo1.DB({ filename: file, vfs, flags: 'c' });
-  return {
-    exec: (sql) => db.exec(sql, { rowMode: 'array', returnValue: 'resultRows' }) as Value[][],
-    close: () => db.close(),
-    prepare(sql) {
-      const statement = db.prepare(sql);
-      return {
-        close: () => statement.finalize(),
-        all(...values) {
-          if (values.length > 0) statement.bind(values);
-          const rows: Value[][] = [];
-          while (statement.step()) rows.push(statement.get([]) as Value[]);
-          statement.reset(true);
-          return rows;
-        },
-      };
     },
   };
 }

@@ -1,6 +1,6 @@
 /** Two loads after SQLite's own kvtest and speedtest1: blobs by key, and tables with an index that are changed and searched. */
 import { Prng } from '../../../src/base/prng.ts';
-import type { Database, Value } from './sqlite_hosts.ts';
+import type { Database, Value } from './sqlite_database.ts';
 
 /** What a load did, in parts, and a value that tells whether it did the right thing. */
 export interface Part {
