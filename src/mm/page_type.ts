@@ -50,7 +50,6 @@ import {
   folioOrder,
   folioPfn,
   folioTest,
-  initFolio,
   type MemoryMap,
   pageFlagsAt,
   pageFolio,
@@ -119,14 +118,6 @@ export function pagesFini(map: MemoryMap, pfn: Pfn, order: number): void {
   assert((map[w] & PAGE_FLAGS_CHECK_AT_FREE) === 0, 'freeFrozenPages: no flag that is checked at free is set');
   assert(map[w + W_MAPPING] >> 2 === 0 && map[w + W_TYPE] === -1, 'freeFrozenPages: in no file, not mapped, not free');
   folioFini(map, pageFolio(map, pfn), (map[w] & PG.PG_head) === 0 ? 0 : order);
-}
-
-/** Bytes of the memory map that one page takes. */
-export const PAGE_STRUCT_BYTES: number = PAGE_WORDS * 4;
-
-/** Makes one page plain: no type, no flag, no owner, no reference. */
-export function initPage(map: MemoryMap, pfn: Pfn): void {
-  initFolio(map, pfn as number as FolioId);
 }
 
 /** PGTY_* of the block that the page lies in; 0: none. */
