@@ -45,7 +45,7 @@ import {
 } from './page_alloc_zonelist.ts';
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
 import { freePagesBut, hwpoisonedPages } from './page_poison.ts';
-import { dropLastCount, folioHasHwpoisoned, pagesFini, pagesInit, setPageCount } from './page_type.ts';
+import { dropLastCount, folioHasHwpoisoned, pageFlag, pagesFini, pagesInit, setPageCount } from './page_type.ts';
 import { V } from './vmstat.ts';
 
 export type { Zones } from './mmzone.ts';
@@ -146,7 +146,13 @@ export function freeFrozenFolio(m: Machine, f: FolioId, order: number): void {
 
 /** Gives back 2^order pages that are no folio's and that nobody refers to. @kernel mm/page_alloc.c __free_frozen_pages (6.18) */
 export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
+  const bad =
+    folioHasHwpoisoned(m.map, pfn) || pageFlag(m.map, pfn, PG.PG_hwpoison) ? hwpoisonedPages(m, pfn, order) : null;
   pagesFini(m.map, pfn, order);
+  if (bad !== null) {
+    freePagesBut(m, pfn, order, bad);
+    return;
+  }
   m.vmstat[V.pgfree] += 1 << order;
   freeFrozenPageCommit(m, pageZone(m.zones, pfn), pfn, order);
 }
