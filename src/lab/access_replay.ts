@@ -111,6 +111,7 @@ export class AccessReplay {
       thp: true,
       swappiness: s.swappiness,
       lru: s.lru,
+      memmap: s.memmap,
       dirtyRatio: 20,
       dirtyBackgroundRatio: 10,
       pageTables: geometry,

@@ -93,6 +93,7 @@ export class Replay {
       thp: true,
       swappiness: s.swappiness,
       lru: s.lru,
+      memmap: s.memmap,
       dirtyRatio: 20,
       dirtyBackgroundRatio: 10,
     });

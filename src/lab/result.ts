@@ -3,9 +3,10 @@ import { xaFind } from '../base/xarray.ts';
 import { type FolioId, type MappingId, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { memcgStatReport } from '../mm/memcontrol.ts';
+import { memoryMapBytes } from '../mm/memory_map.ts';
 import { LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../mm/mm_inline.ts';
 import { getMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from '../mm/mm_struct.ts';
-import { folioFlags, folioIndex, folioNextIndex, folioOrder, PAGE_WORDS } from '../mm/mm_types.ts';
+import { folioFlags, folioIndex, folioNextIndex, folioOrder } from '../mm/mm_types.ts';
 import { KPF, stablePageFlags } from '../mm/page_flags.ts';
 import { tablesByLevel } from '../mm/pgtable.ts';
 import { mthpReport } from '../mm/thp.ts';
@@ -190,7 +191,7 @@ export function resultOf(r: Replay, script: string): ReplayResult {
     },
     lru_folios: lru(m.lruvecs.folios, m.memcgs.nr),
     lru_pages: lru(m.lruvecs.pages, m.memcgs.nr),
-    memmap_bytes: (m.map.length / PAGE_WORDS) * 64,
+    memmap_bytes: memoryMapBytes(m.map),
     skipped: r.skipped,
     unchecked: uncheckedOf(settings),
   };

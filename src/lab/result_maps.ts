@@ -1,7 +1,7 @@
 /** What the program has mapped at the end, as the live kernel's recorder sees it through /proc/PID/pagemap. */
-import type { MmId, Pfn } from '../mm/ids.ts';
+import { type FolioId, type MmId, NO_FOLIO, type Pfn } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
-import { folioFlags, folioTestAnon, pageFolio } from '../mm/mm_types.ts';
+import { folioFlags, folioPfn, folioTestAnon, pageFolio } from '../mm/mm_types.ts';
 import { KPF, PG, stablePageFlags } from '../mm/page_flags.ts';
 import {
   _PAGE_PRESENT,
@@ -59,15 +59,15 @@ class Runs {
 }
 
 /** The /proc/kpageflags word of a mapped page. @kernel fs/proc/page.c stable_page_flags (6.18) */
-function pageWord(m: Machine, pfn: number, folio: number, special: boolean): number {
-  const flags = folioFlags(m.map, folio as never);
+function pageWord(m: Machine, pfn: number, folio: FolioId, special: boolean): number {
+  if (folio === NO_FOLIO) return 1 << KPF_ZERO;
+  const flags = folioFlags(m.map, folio);
+  const head = pfn === folioPfn(m.map, folio);
   if (special)
-    return (
-      (1 << KPF_ZERO) | ((flags & PG.PG_head) !== 0 ? (1 << KPF_THP) | (1 << (pfn === folio ? KPF_HEAD : KPF_TAIL)) : 0)
-    );
+    return (1 << KPF_ZERO) | ((flags & PG.PG_head) !== 0 ? (1 << KPF_THP) | (1 << (head ? KPF_HEAD : KPF_TAIL)) : 0);
   let word = stablePageFlags(flags) | (1 << KPF_MMAP);
-  if (folioTestAnon(m.map, folio as never)) word |= 1 << KPF_ANON;
-  return pfn === folio ? word : (word & ~(1 << KPF_HEAD)) | (1 << KPF_TAIL);
+  if (folioTestAnon(m.map, folio)) word |= 1 << KPF_ANON;
+  return head ? word : (word & ~(1 << KPF_HEAD)) | (1 << KPF_TAIL);
 }
 
 /** The mapping's range as the page tables have it, area or none. */
@@ -92,7 +92,7 @@ export function mapResult(m: Machine, mm: MmId, id: number, map: ScriptMap): Map
       const flags = pteFlags(m, huge ? pmd : e + i);
       if ((flags & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0) {
         const pfn = ptePayload(m, huge ? pmd : e + i) + (huge ? inTable + i : 0);
-        const folio = pfn === 0 ? 0 : pageFolio(m.map, pfn as Pfn);
+        const folio = pfn === 0 ? NO_FOLIO : pageFolio(m.map, pfn as Pfn);
         runs.add(page + i, pfn, folio, pageWord(m, pfn, folio, (flags & _PAGE_SPECIAL) !== 0));
       } else if ((flags & (PTE_SWAP | PTE_MIGRATION)) !== 0) swapped.push(page + i);
     }

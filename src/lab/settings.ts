@@ -1,5 +1,6 @@
 /** What a replay can be told: the settings of every command, by the same names. What is absent is as the recording says. */
 import { QuireError } from '../base/errors.ts';
+import type { LayoutName } from '../mm/memmap.ts';
 import type { SwapKind } from '../mm/swap_table.ts';
 import type { TraceSettings } from '../trace/event.ts';
 
@@ -17,7 +18,7 @@ export interface Settings {
   readonly lru?: string;
   readonly swappiness?: number;
   readonly swap?: SwapSetting;
-  readonly memmap?: string;
+  readonly memmap?: LayoutName;
   readonly cpu?: string;
 }
 
@@ -49,6 +50,8 @@ export interface Resolved {
   readonly swappiness: number;
   /** Reclaim by active and inactive lists, or by generations. */
   readonly lru: 'classic' | 'mglru';
+  /** Layout of the memory map. */
+  readonly memmap: LayoutName;
   /** Null: no swap. */
   readonly swap: SwapSetting | null;
   /** huge= of tmpfs. */
@@ -74,8 +77,6 @@ function refuseWithoutEffect(set: Settings): void {
     refuse(`swappiness ${set.swappiness}`, 'there is no swap, so reclaim takes files only');
   if (set.cpu !== undefined)
     refuse('cpu', 'a recording of operations says no addresses; traces of accesses go through a TLB');
-  if (set.memmap !== undefined && set.memmap !== 'overlay')
-    refuse(`memmap ${set.memmap}`, 'the machine runs on the layout overlay (quire fit prices the others)');
 }
 
 /** What of a replay was never compared with a live kernel, in words. */
@@ -97,6 +98,7 @@ export function resolve(trace: TraceSettings, set: Settings): Resolved {
     ioSize: DEFAULT_IO,
     swappiness: set.swappiness ?? DEFAULT_SWAPPINESS,
     lru: set.lru === 'mglru' ? 'mglru' : 'classic',
+    memmap: set.memmap ?? 'overlay',
     swap: set.swap !== undefined && set.swap.size > 0 ? set.swap : null,
     huge,
     thp: { ...trace.thp, ...set.thp },

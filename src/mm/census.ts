@@ -9,13 +9,14 @@
  */
 import { assert } from '../base/errors.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
-import type { Pfn } from './ids.ts';
+import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioFlags, folioMapping, folioOrder, folioTestAnon, pageFolio } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
-import { buddyOrder } from './page_alloc_buddy.ts';
+import { pcpBlocks } from './page_alloc_pcp.ts';
 import { PG, PGTY } from './page_flags.ts';
-import { pageCount, pageFlag, pageNetpool, pageOrder, pageOwner, pageType } from './page_type.ts';
+import { buddyOrder, pageBuddy, pageGuard } from './page_free.ts';
+import { pageCount, pageFlag, pageNetpool, pageOrder, pageType } from './page_type.ts';
 
 /** Each owner, and what it means. The order is that of the rows. */
 export const ownerDocs = {
@@ -81,10 +82,8 @@ export const listedPages = (census: Census): number =>
 
 /** The owners that a type alone tells. */
 const typeRows: Readonly<Record<number, number>> = {
-  [PGTY.PGTY_buddy]: OWNER_ROW.free,
   [PGTY.PGTY_offline]: OWNER_ROW.offline,
   [PGTY.PGTY_table]: OWNER_ROW.table,
-  [PGTY.PGTY_guard]: OWNER_ROW.guard,
   [PGTY.PGTY_hugetlb]: OWNER_ROW.hugetlb,
   [PGTY.PGTY_slab]: OWNER_ROW.slab,
   [PGTY.PGTY_zsmalloc]: OWNER_ROW.zsmalloc,
@@ -98,6 +97,7 @@ export function machineCensus(m: Machine): Census {
   const t = zones.zone;
   const pieces = noPieces();
   pieces[OWNER_ROW.reserved] = 1;
+  const caches = pcpBlocks(m);
   let cached = 0;
   for (let zone = 0; zone < MAX_NR_ZONES; zone++) {
     const end = t.end[zone];
@@ -106,6 +106,12 @@ export function machineCensus(m: Machine): Census {
         const blocks = (t.cursorEnd[zone] - pfn) >> zones.maxOrder;
         pieces[OWNER_ROW.free + zones.maxOrder] += blocks;
         pfn = t.cursorEnd[zone];
+        continue;
+      }
+      const cachedOrder = caches.get(pfn);
+      if (cachedOrder !== undefined) {
+        pieces[OWNER_ROW.pcp] += 1 << cachedOrder;
+        pfn += 1 << cachedOrder;
         continue;
       }
       const row = ownerRow(m, pfn as Pfn);
@@ -118,7 +124,7 @@ export function machineCensus(m: Machine): Census {
   // A page of vmalloc does not know it: its area does.
   pieces[OWNER_ROW.kernel] -= m.vmalloc.nrPages;
   pieces[OWNER_ROW.vmalloc] += m.vmalloc.nrPages;
-  assert(pieces[OWNER_ROW.pcp] === cached, 'a page without references is on a free list');
+  assert(pieces[OWNER_ROW.pcp] === cached, 'per-CPU pages are as many as counted');
   let frames = zones.frames;
   for (const p of m.pgmaps) {
     if (!p.live) continue;
@@ -132,13 +138,15 @@ export function machineCensus(m: Machine): Census {
 /** The row of the owner of the piece that starts at a frame. */
 function ownerRow(m: Machine, pfn: Pfn): number {
   const { map } = m;
+  if (pageBuddy(map, pfn)) return OWNER_ROW.free;
+  if (pageGuard(map, pfn)) return OWNER_ROW.guard;
   const typed = typeRows[pageType(map, pfn)];
   if (typed !== undefined) return typed;
   if (pageFlag(map, pfn, PG.PG_reserved)) return OWNER_ROW.reserved;
   if (pageNetpool(map, pfn) !== 0) return OWNER_ROW.netpool;
   const f = pageFolio(map, pfn);
-  const bad = pageFlag(map, pfn, PG.PG_hwpoison) && folioOrder(map, f) === 0;
-  if (pageCount(map, pfn) === 0) return bad ? OWNER_ROW.hwpoison : OWNER_ROW.pcp;
+  const bad = pageFlag(map, pfn, PG.PG_hwpoison) && (f === NO_FOLIO || folioOrder(map, f) === 0);
+  if (f === NO_FOLIO || pageCount(map, pfn) === 0) return bad ? OWNER_ROW.hwpoison : OWNER_ROW.kernel;
   if (folioTestAnon(map, f)) return OWNER_ROW.anon;
   const mapping = folioMapping(map, f);
   if (mapping !== 0) return (m.spaces.flags[mapping] & AS_SWAPBACKED) !== 0 ? OWNER_ROW.shmem : OWNER_ROW.file;
@@ -149,8 +157,7 @@ function ownerRow(m: Machine, pfn: Pfn): number {
 
 /** log2 of its pages. */
 function pieceOrder(m: Machine, pfn: Pfn, row: number): number {
-  if (row === OWNER_ROW.free) return buddyOrder(m, pfn);
-  if (row === OWNER_ROW.pcp || row === OWNER_ROW.hwpoison) return 0;
-  if (row === OWNER_ROW.guard) return pageOwner(m.map, pfn);
+  if (row === OWNER_ROW.free || row === OWNER_ROW.guard) return buddyOrder(m.map, pfn);
+  if (row === OWNER_ROW.hwpoison) return 0;
   return row === OWNER_ROW.unaccepted ? m.zones.maxOrder : pageOrder(m.map, pfn);
 }

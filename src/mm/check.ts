@@ -1,8 +1,12 @@
 /**
  * Walks everything that a machine holds and throws at the first broken invariant. For tests: the cost is that of all memory.
  *
+<<<<<<< HEAD
  * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L), the free lists (B), and of owners of other
  * pages (S slub.ts, W vmalloc.ts, N page_pool.ts, G hugetlb.ts):
+=======
+ * Invariants of the page cache (checkFilemap), beside those of the tree (X), the LRU lists (L), the free lists (B) and the descriptors apart (K):
+>>>>>>> 3dd5511 (mm/memdesc: folios, page tables and compressed pages with descriptors of their own)
  *  F1 an entry of a file's tree is a folio that names that file, at an index that is a multiple of its size;
  *  F2 its order is at least the file's smallest and at most its largest (a collapse of tmpfs: that of a huge page);
  *  F3 it holds one reference for each of its pages and mappings, one for private data, and one for each batch it waits in; more only
@@ -23,6 +27,7 @@ import { checkBalloon } from './balloon_compaction.ts';
 import { checkHugetlb } from './hugetlb.ts';
 import { type FolioId, type Pfn, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { checkDescriptors } from './memdesc_slab.ts';
 import { checkPgmaps } from './memremap.ts';
 import { checkMms } from './mm_check.ts';
 import {
@@ -31,11 +36,10 @@ import {
   folioMapping,
   folioNextIndex,
   folioOrder,
+  folioPfn,
   folioRefCount,
   folioTest,
-  PAGE_WORDS,
   pageFolio,
-  W_NR_PAGES,
 } from './mm_types.ts';
 import { checkZones } from './page_alloc_check.ts';
 import { decodeFlags, PG } from './page_flags.ts';
@@ -62,6 +66,7 @@ export function checkMachine(m: Machine, idle: boolean): void {
   checkThp(m);
   checkZones(m);
   checkOwners(m);
+  if (!m.map.overlaid) checkDescriptors(m.map, m.map.descriptors);
 }
 
 /** Owners of pages that are no folios, those that there are. */
@@ -106,8 +111,8 @@ export function checkFilemap(m: Machine, idle: boolean): void {
         claim(writeback === xaGetMark(pages, head, index, XA_MARK_WRITEBACK), 'F4');
         if (isDirty) dirty += 1 << order;
       }
-      for (let p = 1; p < 1 << order; p++) claim(pageFolio(map, (f + p) as number as Pfn) === f, 'F5');
-      if (order > 0) claim(map[f * PAGE_WORDS + W_NR_PAGES] === 1 << order, 'F5');
+      const pfn = folioPfn(map, f);
+      for (let p = 0; p < 1 << order; p++) claim(pageFolio(map, (pfn + p) as Pfn) === f, 'F5');
       if (idle) claim(!folioTest(map, f, PG.PG_locked | PG.PG_writeback), 'F7');
       nr += 1 << order;
       i = folioNextIndex(map, f);

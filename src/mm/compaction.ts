@@ -16,7 +16,7 @@ import {
   isolateMigratepages,
 } from './compaction_scan.ts';
 import { GFP_KERNEL } from './gfp.ts';
-import type { Pfn } from './ids.ts';
+import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   ENOMEM,
@@ -39,7 +39,6 @@ import {
   pageblockType,
   type Zones,
 } from './mmzone.ts';
-import { pageBuddy } from './page_alloc_buddy.ts';
 import { claimableFallback } from './page_alloc_fallback.ts';
 import { drainZonePages } from './page_alloc_pcp.ts';
 import { fragmentationIndex } from './page_alloc_report.ts';
@@ -53,6 +52,7 @@ import {
   zoneWatermarkOkFor,
 } from './page_alloc_watermark.ts';
 import { PG } from './page_flags.ts';
+import { pageBuddy } from './page_free.ts';
 import { lruAddDrain } from './swap.ts';
 import { V } from './vmstat.ts';
 
@@ -438,14 +438,15 @@ function resetIsolationPfn(m: Machine, zone: number, pfn: number, source: boolea
   const { map, zones } = m;
   const t = zones.zone;
   const size = 1 << zones.pageblockOrder;
-  if (folioOrder(map, pageFolio(map, pfn as Pfn)) >= zones.pageblockOrder) return false;
+  const first = pageFolio(map, pfn as Pfn);
+  if (first !== NO_FOLIO && folioOrder(map, first) >= zones.pageblockOrder) return false;
   if (source && targets && !pageblockSkip(zones, pfn)) return true;
   if (!source && targets && pageblockType(zones, pfn) !== MIGRATE_MOVABLE) return false;
   const start = Math.max(pfn & -size, t.start[zone]);
   const end = Math.min((pfn & -size) + size, t.end[zone]);
   for (let p = start; p < end; p += 1 << PAGE_ALLOC_COSTLY_ORDER) {
     const folio = pageFolio(map, p as Pfn);
-    const found = (source && folioTest(map, folio, PG.PG_lru)) || (targets && pageBuddy(m, p));
+    const found = (source && folio !== NO_FOLIO && folioTest(map, folio, PG.PG_lru)) || (targets && pageBuddy(map, p));
     if (!found) continue;
     zones.blocks[pfn >>> zones.pageblockOrder] &= ~PB_SKIP;
     return true;

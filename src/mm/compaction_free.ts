@@ -22,34 +22,24 @@ import {
 import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { MIGRATE_ASYNC } from './migrate.ts';
-import {
-  clearCompoundPage,
-  folioOrder,
-  initFolio,
-  listNext,
-  listPrev,
-  listSetNext,
-  PAGE_WORDS,
-  prepCompoundPage,
-  W_FLAGS_1,
-  W_REFCOUNT,
-} from './mm_types.ts';
+import { FOLIO_WORDS, folioFini, folioOrder } from './mm_types.ts';
 import { areaRow, MIGRATE_MOVABLE, pageblockType, setPageblockSkip } from './mmzone.ts';
-import { freeFrozenPages } from './page_alloc.ts';
-import { buddyOrder, isolateFreePage, pageBuddy } from './page_alloc_buddy.ts';
+import { folioNew, freeFrozenPages } from './page_alloc.ts';
+import { isolateFreePage } from './page_alloc_buddy.ts';
 import { nrFree } from './page_alloc_report.ts';
-import { PG_large_rmappable } from './page_flags.ts';
+import { buddyOrder, freeNext, freePrev, freeSetNext, pageBuddy } from './page_free.ts';
+import { pagesInit } from './page_type.ts';
 import { V } from './vmstat.ts';
 
 function freelistAdd(m: Machine, cc: CompactControl, pfn: number, order: number, toTail: boolean): void {
   const { freeHead, freeTail } = cc;
   const first = freeHead[order];
-  listSetNext(m.map, pfn, toTail ? 0 : first);
+  freeSetNext(m.map, pfn, toTail ? 0 : first);
   if (first === 0) {
     freeHead[order] = pfn;
     freeTail[order] = pfn;
   } else if (toTail) {
-    listSetNext(m.map, freeTail[order], pfn);
+    freeSetNext(m.map, freeTail[order], pfn);
     freeTail[order] = pfn;
   } else freeHead[order] = pfn;
 }
@@ -75,8 +65,8 @@ function isolateFreepagesBlock(m: Machine, cc: CompactControl, from: number, end
       }
       continue;
     }
-    if (!pageBuddy(m, pfn)) continue;
-    const order = buddyOrder(m, pfn);
+    if (!pageBuddy(m.map, pfn)) continue;
+    const order = buddyOrder(m.map, pfn);
     const isolated = isolateFreePage(m, cc.zone, pfn, order);
     if (isolated === 0) break;
     scanned += isolated - 1;
@@ -134,7 +124,7 @@ function fastIsolateFreepages(m: Machine, cc: CompactControl): void {
     let looked = 0;
     let high = 0;
     let at = zones.area.tail[row];
-    for (; at !== 0; at = listPrev(map, at)) {
+    for (; at !== 0; at = freePrev(map, at)) {
       looked++;
       scanned++;
       if (at >= highest) highest = Math.max(blockStart(m, at), t.start[zone]);
@@ -230,27 +220,20 @@ export function compactionAlloc(m: Machine, cc: CompactControl, order: number): 
     isolateFreepages(m, cc);
   }
   const pfn = freeHead[from];
-  freeHead[from] = listNext(map, pfn);
+  freeHead[from] = freeNext(map, pfn);
   if (freeHead[from] === 0) freeTail[from] = 0;
   for (let o = from - 1; o >= order; o--) freelistAdd(m, cc, pfn + (1 << o), o, false);
-  initFolio(map, pfn as FolioId);
-  map[pfn * PAGE_WORDS + W_REFCOUNT] = 1;
-  if (order > 0) {
-    prepCompoundPage(map, pfn as Pfn, order);
-    map[pfn * PAGE_WORDS + W_FLAGS_1] |= PG_large_rmappable;
-  }
   cc.nrFreepages -= 1 << order;
   cc.nrMigratepages -= 1 << order;
-  return pfn as FolioId;
+  return folioNew(map, pfn as Pfn, order);
 }
 
 /** A target that was not needed goes back to the isolated blocks. @kernel mm/compaction.c compaction_free (6.18) */
 export function compactionFree(m: Machine, cc: CompactControl, dst: FolioId): void {
   const order = folioOrder(m.map, dst);
   const nr = 1 << order;
-  if (order > 0) clearCompoundPage(m.map, dst as number as Pfn, order);
-  m.map[dst * PAGE_WORDS + W_REFCOUNT] = 0;
-  freelistAdd(m, cc, dst, order, false);
+  m.map[dst * FOLIO_WORDS + m.map.refcount] = 0;
+  freelistAdd(m, cc, folioFini(m.map, dst, order), order, false);
   cc.nrFreepages += nr;
   cc.nrMigratepages += nr;
 }
@@ -261,8 +244,8 @@ export function releaseFreeList(m: Machine, cc: CompactControl): number {
   for (let order = 0; order <= m.zones.maxOrder; order++) {
     while (cc.freeHead[order] !== 0) {
       const pfn = cc.freeHead[order];
-      cc.freeHead[order] = listNext(m.map, pfn);
-      initFolio(m.map, pfn as FolioId);
+      cc.freeHead[order] = freeNext(m.map, pfn);
+      pagesInit(m.map, pfn as Pfn, order, false);
       freeFrozenPages(m, pfn as Pfn, order);
       high = Math.max(high, pfn);
     }

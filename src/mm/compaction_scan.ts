@@ -14,7 +14,7 @@
  * @kernel mm/compaction.c isolate_migratepages (6.18)
  */
 import { __GFP_FS } from './gfp.ts';
-import type { FolioId, Pfn } from './ids.ts';
+import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   type IsolatedFolios,
@@ -24,19 +24,7 @@ import {
   mayIsolate,
   putbackMovablePages,
 } from './migrate.ts';
-import {
-  folioNrPages,
-  folioOrder,
-  folioTest,
-  listNext,
-  listPrev,
-  listSetNext,
-  listSetPrev,
-  PAGE_WORDS,
-  pageFolio,
-  pageTail,
-  W_FLAGS_1,
-} from './mm_types.ts';
+import { folioNrPages, folioOrder, folioPfn, folioTest, pageFolio } from './mm_types.ts';
 import {
   areaRow,
   MIGRATE_MOVABLE,
@@ -46,8 +34,8 @@ import {
   setPageblockSkip,
   untouched,
 } from './mmzone.ts';
-import { buddyOrder, pageBuddy } from './page_alloc_buddy.ts';
 import { PG } from './page_flags.ts';
+import { buddyOrder, freeNext, freePrev, freeSetNext, freeSetPrev, pageBuddy } from './page_free.ts';
 import { folioIsolateLru } from './swap.ts';
 import { V } from './vmstat.ts';
 
@@ -114,7 +102,7 @@ export const compactControl = (m: Machine, request: CompactRequest): CompactCont
   nrFreepages: 0,
   migrateScanned: 0,
   freeScanned: 0,
-  migratepages: { head: 0, tail: 0 },
+  migratepages: { head: NO_FOLIO, tail: NO_FOLIO },
   freeHead: new Int32Array(m.zones.maxOrder + 1),
   freeTail: new Int32Array(m.zones.maxOrder + 1),
 });
@@ -124,16 +112,26 @@ export const blockPages = (m: Machine): number => 1 << m.zones.pageblockOrder;
 
 /** A free block's order if one starts at the frame, memory behind the cursor included; −1: none does. */
 export function freeOrder(m: Machine, zone: number, pfn: number): number {
-  if (pageBuddy(m, pfn)) return buddyOrder(m, pfn);
+  if (pageBuddy(m.map, pfn)) return buddyOrder(m.map, pfn);
   const { zones } = m;
   return untouched(zones, zone, pfn) && (pfn & ((1 << zones.maxOrder) - 1)) === 0 ? zones.maxOrder : -1;
 }
 
 /** Order of the compound page that a head starts; of a tail 0, since only heads know. @kernel include/linux/mm.h compound_order (6.18) */
-export const compoundOrder = (m: Machine, pfn: number): number =>
-  folioTest(m.map, pfn as FolioId, PG.PG_head) ? m.map[pfn * PAGE_WORDS + W_FLAGS_1] & 0xff : 0;
-export const pageCompound = (m: Machine, pfn: number): boolean =>
-  folioTest(m.map, pfn as FolioId, PG.PG_head) || pageTail(m.map, pfn as Pfn);
+export function compoundOrder(m: Machine, pfn: number): number {
+  const f = pageFolio(m.map, pfn as Pfn);
+  return f !== NO_FOLIO && folioPfn(m.map, f) === pfn ? folioOrder(m.map, f) : 0;
+}
+export function pageCompound(m: Machine, pfn: number): boolean {
+  const f = pageFolio(m.map, pfn as Pfn);
+  return f !== NO_FOLIO && folioTest(m.map, f, PG.PG_head);
+}
+
+/** The folio that starts at a frame and is on an LRU list; NO_FOLIO: none. */
+function lruFolio(m: Machine, pfn: number): FolioId {
+  const f = pageFolio(m.map, pfn as Pfn);
+  return f !== NO_FOLIO && folioPfn(m.map, f) === pfn && folioTest(m.map, f, PG.PG_lru) ? f : NO_FOLIO;
+}
 
 /** The scanners are in one page block, or have passed each other. @kernel mm/compaction.c compact_scanners_met (6.18) */
 export const compactScannersMet = (m: Machine, cc: CompactControl): boolean =>
@@ -150,13 +148,13 @@ export const freelistScanLimit = (cc: CompactControl): number =>
 export function rotateFreelist(m: Machine, row: number, pfn: number, last: boolean): void {
   const { map } = m;
   const { head, tail } = m.zones.area;
-  const first = last ? listNext(map, pfn) : pfn;
+  const first = last ? freeNext(map, pfn) : pfn;
   if (first === 0 || first === head[row]) return;
-  const newTail = listPrev(map, first);
-  listSetNext(map, tail[row], head[row]);
-  listSetPrev(map, head[row], tail[row]);
-  listSetNext(map, newTail, 0);
-  listSetPrev(map, first, 0);
+  const newTail = freePrev(map, first);
+  freeSetNext(map, tail[row], head[row]);
+  freeSetPrev(map, head[row], tail[row]);
+  freeSetNext(map, newTail, 0);
+  freeSetPrev(map, first, 0);
   head[row] = first;
   tail[row] = newTail;
 }
@@ -177,7 +175,7 @@ function fastFindMigrateblock(m: Machine, cc: CompactControl): number {
   let found = 0;
   for (let o = cc.order - 1; o >= PAGE_ALLOC_COSTLY_ORDER && found === 0 && scanned < limit; o--) {
     const row = areaRow(zones, zone, o, MIGRATE_MOVABLE);
-    for (let pfn = zones.area.head[row]; pfn !== 0; pfn = listNext(map, pfn)) {
+    for (let pfn = zones.area.head[row]; pfn !== 0; pfn = freeNext(map, pfn)) {
       if (scanned++ >= limit) {
         rotateFreelist(m, row, pfn, true);
         break;
@@ -202,7 +200,8 @@ function fastFindMigrateblock(m: Machine, cc: CompactControl): number {
 
 /** Is the page block worth scanning for this request? @kernel mm/compaction.c suitable_migration_source (6.18) */
 function suitableMigrationSource(m: Machine, cc: CompactControl, pfn: number): boolean {
-  if (folioOrder(m.map, pageFolio(m.map, pfn as Pfn)) >= m.zones.pageblockOrder) return false;
+  const f = pageFolio(m.map, pfn as Pfn);
+  if (f !== NO_FOLIO && folioOrder(m.map, f) >= m.zones.pageblockOrder) return false;
   if (cc.mode !== MIGRATE_ASYNC || !cc.direct) return true;
   return pageblockType(m.zones, pfn) === cc.type;
 }
@@ -284,7 +283,8 @@ function isolateMigratepagesBlock(m: Machine, cc: CompactControl, low: number, e
     if (pageCompound(m, pfn) && (!large || skipIsolationOnOrder(m, cc, order))) {
       pfn += (1 << order) - 1;
       scanned += (1 << order) - 1;
-    } else if (folioTest(map, pfn as FolioId, PG.PG_lru) && mayIsolate(m, pfn as FolioId, mayEnterFs, async)) {
+    } else if (lruFolio(m, pfn) !== NO_FOLIO && mayIsolate(m, lruFolio(m, pfn), mayEnterFs, async)) {
+      const f = lruFolio(m, pfn);
       if (!skipUpdated && valid !== 0) {
         skipUpdated = true;
         if (testAndSetSkip(m, cc, valid) && !cc.finishPageblock) {
@@ -292,9 +292,9 @@ function isolateMigratepagesBlock(m: Machine, cc: CompactControl, low: number, e
           break;
         }
       }
-      took = folioNrPages(map, pfn as FolioId);
-      folioIsolateLru(m, pfn as FolioId);
-      isolatedAdd(m, cc.migratepages, pfn);
+      took = folioNrPages(map, f);
+      folioIsolateLru(m, f);
+      isolatedAdd(m, cc.migratepages, f);
       cc.nrMigratepages += took;
       isolated += took;
       scanned += took - 1;

@@ -16,7 +16,7 @@
  */
 import type { MmId, Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioNrPages, pageFolio } from './mm_types.ts';
+import { folioNrPages, folioPfn, pageFolio } from './mm_types.ts';
 import { flushTlbRange } from './mmu_gather.ts';
 import {
   _PAGE_ACCESSED,
@@ -83,7 +83,8 @@ export function contpteTryFold(m: Machine, e: number): void {
   const kind = _PAGE_PRESENT | _PAGE_SPECIAL | _PAGE_PSE | PTE_TABLE | PTE_CONT;
   if ((pfn & mask) !== mask || (flags & kind) !== _PAGE_PRESENT) return;
   const f = pageFolio(m.map, pfn as Pfn);
-  if (f > pfn - mask || f + folioNrPages(m.map, f) <= pfn) return;
+  const first = folioPfn(m.map, f);
+  if (first > pfn - mask || first + folioNrPages(m.map, f) <= pfn) return;
   const same = ~(_PAGE_ACCESSED | _PAGE_DIRTY);
   for (let i = 1; i <= mask; i++) {
     const w = (e - i) * 2;

@@ -14,18 +14,15 @@ import { folioSplit } from './huge_memory.ts';
 import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
+  FOLIO_WORDS,
   folioClear,
   folioFlags,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefAdd,
   folioSet,
   folioTest,
-  PAGE_WORDS,
-  W_DEFERRED_NEXT,
-  W_DEFERRED_PREV,
-  W_FLAGS_1,
-  W_MEMCG,
 } from './mm_types.ts';
 import { PG, PG_partially_mapped, PG_swapcache } from './page_flags.ts';
 import { folioPut } from './swap.ts';
@@ -38,43 +35,43 @@ const END = -1;
 
 /** Some of its pages are mapped, some are not. Only of large folios. */
 export const folioTestPartiallyMapped = (m: Machine, f: FolioId): boolean =>
-  (m.map[f * PAGE_WORDS + W_FLAGS_1] & PG_partially_mapped) !== 0;
+  (m.map[f * FOLIO_WORDS + m.map.flags1] & PG_partially_mapped) !== 0;
 
 /** Is it on a queue? Only of folios of order 2 and more. */
-export const folioTestDeferred = (m: Machine, f: FolioId): boolean => m.map[f * PAGE_WORDS + W_DEFERRED_NEXT] !== 0;
+export const folioTestDeferred = (m: Machine, f: FolioId): boolean => m.map[f * FOLIO_WORDS + m.map.deferredNext] !== 0;
 
 /** First of a group's queue, or NO_FOLIO, and the one after a folio. */
 export const deferredFirst = (m: Machine, memcg: number): FolioId =>
   m.lruvecs.deferredLength[memcg] === 0 ? NO_FOLIO : (m.lruvecs.deferredHead[memcg] as FolioId);
 export function deferredNext(m: Machine, f: FolioId): FolioId {
-  const next = m.map[f * PAGE_WORDS + W_DEFERRED_NEXT];
+  const next = m.map[f * FOLIO_WORDS + m.map.deferredNext];
   return (next === END ? NO_FOLIO : next) as FolioId;
 }
 
 function queueAddTail(m: Machine, f: FolioId): void {
   const { map, lruvecs: t } = m;
-  const w = f * PAGE_WORDS;
-  const g = map[w + W_MEMCG];
+  const w = f * FOLIO_WORDS;
+  const g = map[w + map.memcg];
   const last = t.deferredLength[g] === 0 ? END : t.deferredTail[g];
-  map[w + W_DEFERRED_NEXT] = END;
-  map[w + W_DEFERRED_PREV] = last;
+  map[w + map.deferredNext] = END;
+  map[w + map.deferredPrev] = last;
   if (last === END) t.deferredHead[g] = f;
-  else map[last * PAGE_WORDS + W_DEFERRED_NEXT] = f;
+  else map[last * FOLIO_WORDS + map.deferredNext] = f;
   t.deferredTail[g] = f;
   t.deferredLength[g]++;
 }
 
 function queueDel(m: Machine, f: FolioId): void {
   const { map, lruvecs: t } = m;
-  const w = f * PAGE_WORDS;
-  const g = map[w + W_MEMCG];
-  const next = map[w + W_DEFERRED_NEXT];
-  const prev = map[w + W_DEFERRED_PREV];
+  const w = f * FOLIO_WORDS;
+  const g = map[w + map.memcg];
+  const next = map[w + map.deferredNext];
+  const prev = map[w + map.deferredPrev];
   if (next === END) t.deferredTail[g] = prev;
-  else map[next * PAGE_WORDS + W_DEFERRED_PREV] = prev;
+  else map[next * FOLIO_WORDS + map.deferredPrev] = prev;
   if (prev === END) t.deferredHead[g] = next;
-  else map[prev * PAGE_WORDS + W_DEFERRED_NEXT] = next;
-  map[w + W_DEFERRED_NEXT] = 0;
+  else map[prev * FOLIO_WORDS + map.deferredNext] = next;
+  map[w + map.deferredNext] = 0;
   t.deferredLength[g]--;
 }
 
@@ -90,7 +87,7 @@ export function deferredSplitFolio(m: Machine, f: FolioId, partially: boolean): 
   const flags = folioFlags(map, f);
   if ((flags & PG_swapcache) !== 0 && (flags & PG.PG_swapbacked) !== 0) return;
   if (partially && !folioTestPartiallyMapped(m, f)) {
-    map[f * PAGE_WORDS + W_FLAGS_1] |= PG_partially_mapped;
+    map[f * FOLIO_WORDS + map.flags1] |= PG_partially_mapped;
     if (order >= m.thp.pmdOrder) m.vmstat[V.thp_deferred_split_page]++;
     modMthpStat(m, order, MTHP.split_deferred, 1);
     modMthpStat(m, order, MTHP.nr_anon_partially_mapped, 1);
@@ -103,7 +100,7 @@ export function folioUnqueueDeferredSplit(m: Machine, f: FolioId): void {
   const order = folioOrder(m.map, f);
   if (order <= 1 || !folioTestDeferred(m, f)) return;
   if (folioTestPartiallyMapped(m, f)) {
-    m.map[f * PAGE_WORDS + W_FLAGS_1] &= ~PG_partially_mapped;
+    m.map[f * FOLIO_WORDS + m.map.flags1] &= ~PG_partially_mapped;
     modMthpStat(m, order, MTHP.nr_anon_partially_mapped, -1);
   }
   queueDel(m, f);
@@ -116,7 +113,8 @@ function thpUnderused(m: Machine, f: FolioId): boolean {
   if (limit === huge - 1) return false;
   let zeros = 0;
   let filled = 0;
-  for (let p = f as number, end = f + folioNrPages(m.map, f); p < end; p++)
+  const pfn = folioPfn(m.map, f);
+  for (let p = pfn as number, end = pfn + folioNrPages(m.map, f); p < end; p++)
     if (pageZeroFilled(m, p as Pfn)) {
       if (++zeros > limit) return true;
     } else if (++filled >= huge - limit) return false;

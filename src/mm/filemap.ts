@@ -16,6 +16,7 @@ import { type FileId, type FolioId, type MappingId, NO_FOLIO } from './ids.ts';
 import { type Machine, PAGES_DELETED } from './machine.ts';
 import { memCgroupCharge, memCgroupUncharge, memcgChargeNodes } from './memcontrol.ts';
 import {
+  FOLIO_WORDS,
   folioClear,
   folioFlags,
   folioIndex,
@@ -27,7 +28,6 @@ import {
   folioSetIndex,
   folioSetMapping,
   folioTest,
-  PAGE_WORDS,
   W_INDEX,
 } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
@@ -247,9 +247,9 @@ function filemapGetReadBatch(m: Machine, mapping: MappingId, index: number, last
     const e = xaLoad(m.pages, head, i);
     if (e <= 0) break;
     batch.folios[nr++] = e;
-    const flags = map[e * PAGE_WORDS] as number;
+    const flags = map[e * FOLIO_WORDS] as number;
     if (nr === m.release.folioBatch || (flags & PG_uptodate) === 0 || (flags & PG_readahead) !== 0) break;
-    i = (map[e * PAGE_WORDS + W_INDEX] as number) + (1 << folioOrder(map, e as FolioId));
+    i = (map[e * FOLIO_WORDS + W_INDEX] as number) + (1 << folioOrder(map, e as FolioId));
   }
   batch.nr = nr;
   return nr;
@@ -356,7 +356,7 @@ function readOnePage(m: Machine, iocb: Kiocb, mapping: MappingId): boolean {
   if ((((end - 1) * m.pagesPerByte) | 0) !== index) return false;
   const e = xaLoad(m.pages, m.spaces.head[mapping] as number, index);
   if (e <= 0) return false;
-  const flags = map[e * PAGE_WORDS] as number;
+  const flags = map[e * FOLIO_WORDS] as number;
   if ((flags & (PG_uptodate | PG_readahead)) !== PG_uptodate) return false;
   if (!sameAsLast(m, folioOrder(map, e as FolioId), index, files.prevPos[file] as number))
     folioMarkAccessed(m, e as FolioId);

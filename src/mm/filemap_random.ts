@@ -17,7 +17,7 @@ import { filemapCreateFolio, filemapGetFolio, filemapInsertFolio, opsOf, READAHE
 import type { FileId, FolioId, MappingId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
-import { PAGE_WORDS, W_FLAGS_1, W_INDEX, W_MAPPING, W_REFCOUNT } from './mm_types.ts';
+import { FOLIO_WORDS, largeOrder, W_INDEX, W_MAPPING } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_readahead as READAHEAD } from './page_flags.ts';
 import { folioAddLru, folioMarkAccessed, folioPut } from './swap.ts';
@@ -26,7 +26,7 @@ import { workingsetRefault } from './workingset.ts';
 
 const { PG_active, PG_dropbehind, PG_head, PG_locked, PG_referenced, PG_unevictable, PG_uptodate } = PG;
 const PG_readahead: number = READAHEAD;
-const WORDS: number = PAGE_WORDS;
+const WORDS: number = FOLIO_WORDS;
 const NR_FILE_PAGES = V.nr_file_pages;
 
 /** Reads that are looked at together. */
@@ -198,7 +198,7 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
       now = spent - nsPerCall;
       break;
     }
-    const order = (flags & PG_head) === 0 || !byFolio ? 0 : map[w + W_FLAGS_1] & 0xff;
+    const order = (flags & PG_head) === 0 || !byFolio ? 0 : largeOrder(map, w);
     if (lastPage >> order !== index >> order) {
       if ((flags & PG_referenced) === 0) map[w] = flags | PG_referenced;
       else if ((flags & (PG_active | PG_unevictable)) === 0) folioMarkAccessed(m, e as FolioId);
@@ -252,7 +252,7 @@ function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: numbe
   else count[n] += 1;
   slots[at << 1] = folio;
   map[w] |= PG_locked;
-  map[w + W_REFCOUNT] = 2;
+  map[w + map.refcount] = 2;
   map[w + W_MAPPING] = mapping << 2;
   map[w + W_INDEX] = index;
   pages.leaf = n;

@@ -13,7 +13,7 @@ import type { FolioId, MmId, Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { handleMmFault } from './memory.ts';
 import { MMF_HAS_PINNED } from './mm_struct.ts';
-import { folioRefAdd, folioSet, folioTest, folioTestAnon, PAGE_WORDS, pageFolio, W_PINCOUNT } from './mm_types.ts';
+import { FOLIO_WORDS, folioRefAdd, folioSet, folioTest, folioTestAnon, pageFolio, pincountAt } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
@@ -46,21 +46,21 @@ function tryGrabFolio(m: Machine, f: FolioId, refs: number, flags: number): void
   if ((flags & FOLL_PIN) === 0) folioRefAdd(m.map, f, refs);
   else if (folioTest(m.map, f, PG.PG_head)) {
     folioRefAdd(m.map, f, refs);
-    m.map[f * PAGE_WORDS + W_PINCOUNT] += refs;
+    m.map[pincountAt(m.map, f * FOLIO_WORDS)] += refs;
   } else folioRefAdd(m.map, f, refs * GUP_PIN_COUNTING_BIAS);
 }
 
 /** Drops pins of a folio. @kernel mm/gup.c gup_put_folio (6.18) */
 export function unpinFolio(m: Machine, f: FolioId, refs: number): void {
   if (folioTest(m.map, f, PG.PG_head)) {
-    m.map[f * PAGE_WORDS + W_PINCOUNT] -= refs;
+    m.map[pincountAt(m.map, f * FOLIO_WORDS)] -= refs;
     folioPutRefs(m, f, refs);
   } else folioPutRefs(m, f, refs * GUP_PIN_COUNTING_BIAS);
 }
 
 /** May a pin for reading not see what others do with the page? @kernel mm/internal.h gup_must_unshare (6.18) */
 const gupMustUnshare = (m: Machine, flags: number, f: FolioId, page: Pfn): boolean =>
-  (flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && folioTestAnon(m.map, f) && !pageAnonExclusive(m, page);
+  (flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && folioTestAnon(m.map, f) && !pageAnonExclusive(m, f, page);
 
 /** The page must be faulted in; or (UNSHARE) be made this address space's own. */
 const FAULT = 0;

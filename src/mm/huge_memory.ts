@@ -19,10 +19,12 @@ import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type SwapEntry } from
 import type { Machine } from './machine.ts';
 import { lruAddSplitFolio } from './mm_inline.ts';
 import {
-  clearCompoundPage,
+  clearCompound,
+  FOLIO_WORDS,
   folioClear,
   folioFlags,
   folioIndex,
+  folioInit,
   folioMapping,
   folioMemcg,
   folioNrPages,
@@ -30,15 +32,13 @@ import {
   folioPfn,
   folioRefCount,
   folioSet,
+  folioSetAnonPages,
   folioSetCount,
   folioSetIndex,
   folioSetMemcg,
   folioTest,
   folioTestAnon,
-  initFolio,
-  PAGE_WORDS,
-  prepCompoundPage,
-  W_FLAGS_1,
+  prepCompound,
   W_MAPPING,
 } from './mm_types.ts';
 import { tryToUnmapFlush } from './mmu_gather.ts';
@@ -117,12 +117,11 @@ export function folioSplit(m: Machine, folio: FolioId, newOrder: number, offset:
 
   const shape = uniform ? cutEvenly(order, newOrder) : cutAround(order, newOrder, offset, anon);
   const index = folioIndex(map, folio);
-  const pieces: Piece[] = shape.map(([at, o]) => ({ index: index + at, order: o, entry: folio + at }));
   const entry = swapcache ? folioSwap(m, folio) : 0;
-  relabel(m, folio, order, pieces, anon);
+  const pieces = relabel(m, folio, order, shape, index, anon);
   if (anon) {
     if (swapcache)
-      for (const p of pieces) swapCacheReplaceFolio(m, p.entry as FolioId, (entry + p.entry - folio) as SwapEntry);
+      for (const p of pieces) swapCacheReplaceFolio(m, p.entry as FolioId, (entry + p.index - index) as SwapEntry);
   } else xaSplit(m.pages, spaces.head, mapping, index, order, pieces);
   if (folioTest(map, folio, PG.PG_lru))
     for (const piece of pieces) if (piece.entry !== folio) lruAddSplitFolio(m, folio, piece.entry as FolioId);
@@ -152,30 +151,41 @@ function unmapFolio(m: Machine, folio: FolioId, order: number, anon: boolean): v
 }
 
 /** Makes heads where tails were. Each piece has the caches' references, and one more. @kernel mm/huge_memory.c __split_unmapped_folio (6.18) */
-function relabel(m: Machine, folio: FolioId, order: number, pieces: readonly Piece[], anon: boolean): void {
+function relabel(
+  m: Machine,
+  folio: FolioId,
+  order: number,
+  shape: readonly [number, number][],
+  index: number,
+  anon: boolean,
+): Piece[] {
   const { map } = m;
+  const pfn = folioPfn(map, folio);
   const flags = folioFlags(map, folio);
   const memcg = folioMemcg(map, folio);
-  const word = map[folio * PAGE_WORDS + W_MAPPING];
+  const word = map[folio * FOLIO_WORDS + W_MAPPING];
   const cached = !anon || inSwapCache(m, folio);
   if (anon) modMthpStat(m, order, MTHP.nr_anon, -1);
-  const bad = hwpoisonedPages(m, folioPfn(map, folio), order);
-  clearCompoundPage(map, folio as number as Pfn, order);
-  for (const piece of pieces) {
-    const f = piece.entry as FolioId;
-    if (f !== folio) initFolio(map, f);
-    if (piece.order > 0) {
-      prepCompoundPage(map, f as number as Pfn, piece.order);
-      map[f * PAGE_WORDS + W_FLAGS_1] |= PG_large_rmappable;
-    }
-    if (f !== folio) folioSet(map, f, flags & SPLIT_FLAGS);
-    map[f * PAGE_WORDS + W_MAPPING] = word;
-    folioSetIndex(map, f, piece.index);
+  const bad = hwpoisonedPages(m, pfn, order);
+  clearCompound(map, folio, order);
+  const pieces: Piece[] = [];
+  for (const [at, o] of shape) {
+    const f = at === 0 ? folio : folioInit(map, (pfn + at) as Pfn, o);
+    if (at === 0 && o > 0) prepCompound(map, f, o);
+    if (o > 0) map[f * FOLIO_WORDS + map.flags1] |= PG_large_rmappable;
+    if (at > 0) folioSet(map, f, flags & SPLIT_FLAGS);
+    map[f * FOLIO_WORDS + W_MAPPING] = word;
+    folioSetIndex(map, f, index + at);
     folioSetMemcg(map, f, memcg);
-    folioSetCount(map, f, (cached ? 1 << piece.order : 0) + 1);
-    if (anon) modMthpStat(m, piece.order, MTHP.nr_anon, 1);
+    folioSetCount(map, f, (cached ? 1 << o : 0) + 1);
+    if (anon) {
+      folioSetAnonPages(map, f);
+      modMthpStat(m, o, MTHP.nr_anon, 1);
+    }
+    pieces.push({ index: index + at, order: o, entry: f });
   }
   markHwpoisonedPages(m, bad);
+  return pieces;
 }
 
 /** Unlocks a piece and drops the reference that the split had. */

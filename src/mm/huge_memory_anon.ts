@@ -20,14 +20,14 @@ import { memCgroupCharge } from './memcontrol.ts';
 import { folioAddLruVma, mmCounter, setPtes, vmaAllocFolio, vmaHasRecency } from './memory_pte.ts';
 import { addMmCounter, MM_ANONPAGES, MMF_HUGE_ZERO_FOLIO } from './mm_struct.ts';
 import {
+  FOLIO_WORDS,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
   folioTest,
   folioTestAnon,
-  PAGE_WORDS,
   pageFolio,
-  W_FLAGS_1,
 } from './mm_types.ts';
 import { flushPmdTlbRange, flushTlbRelaxed } from './mmu_gather.ts';
 import { folioAlloc } from './page_alloc.ts';
@@ -62,7 +62,7 @@ import {
   folioTryDupAnonRmapPmd,
   folioTryShareAnonRmap,
   pageAnonExclusive,
-  setPageAnonExclusive,
+  setPagesAnonExclusive,
 } from './rmap.ts';
 import { folioMarkAccessed, folioPut } from './swap.ts';
 import { folioFreeSwap, freeSwapCache } from './swapfile.ts';
@@ -102,7 +102,7 @@ function mapAnonFolioPmd(m: Machine, vmf: VmFault, pmd: number, f: FolioId): voi
   const order = m.thp.pmdOrder;
   folioAddNewAnonRmap(m, f, vma, address - (address % 2 ** m.pt.pmdShift), true);
   folioAddLruVma(m, f, vma);
-  setPte(m, pmd, f, ownEntry(m, vma));
+  setPte(m, pmd, folioPfn(m.map, f), ownEntry(m, vma));
   addMmCounter(m, mm, MM_ANONPAGES, 1 << order);
   m.vmstat[V.thp_fault_alloc]++;
   countMthpStat(m, order, MTHP.anon_fault_alloc);
@@ -128,7 +128,7 @@ export function doHugePmdAnonymousPage(m: Machine, vmf: VmFault, pmd: number): n
       return VM_FAULT_FALLBACK;
     }
     pgtableTransHugeDeposit(m, pmd, table);
-    setPte(m, pmd, zero, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_PSE | _PAGE_SPECIAL);
+    setPte(m, pmd, folioPfn(m.map, zero), _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_PSE | _PAGE_SPECIAL);
     return 0;
   }
   const f = vmaAllocAnonFolioPmd(m, vma);
@@ -168,8 +168,9 @@ function doHugePmdWpPage(m: Machine, vmf: VmFault, pmd: number): number {
       return 0;
     }
   } else {
-    const f = ptePayload(m, pmd) as FolioId;
-    const exclusive = pageAnonExclusive(m, f as number as Pfn);
+    const page = ptePayload(m, pmd) as Pfn;
+    const f = pageFolio(m.map, page);
+    const exclusive = pageAnonExclusive(m, f, page);
     if (!exclusive && folioTest(m.map, f, PG.PG_locked)) {
       m.wait = f;
       return VM_FAULT_RETRY;
@@ -193,7 +194,7 @@ function canReuseHuge(m: Machine, f: FolioId, vma: VmaId): boolean {
   if (cached) folioFreeSwap(m, f);
   if (folioRefCount(m.map, f) !== 1) return false;
   folioMoveAnonRmap(m, f, vma);
-  setPageAnonExclusive(m, f as number as Pfn);
+  setPagesAnonExclusive(m, f, folioPfn(m.map, f), 1);
   return true;
 }
 
@@ -207,7 +208,7 @@ export function mmGetHugeZeroFolio(m: Machine, mm: MmId): FolioId {
       m.vmstat[V.thp_zero_page_alloc_failed]++;
       return f;
     }
-    m.map[f * PAGE_WORDS + W_FLAGS_1] &= ~PG_large_rmappable;
+    m.map[f * FOLIO_WORDS + m.map.flags1] &= ~PG_large_rmappable;
     thp.hugeZeroFolio = f;
     thp.hugeZeroRefs = 1;
     m.vmstat[V.thp_zero_page_alloc]++;
@@ -254,8 +255,8 @@ export function splitHugePmd(m: Machine, vma: VmaId, pmd: number, addr: number, 
     splitFilePmd(m, vma, mm, pmd, nr);
     return;
   }
-  const f = payload as FolioId;
   const page = payload as Pfn;
+  const f = pageFolio(m.map, page);
   let entry: number;
   let shared = false;
   const migrating = (flags & PTE_MIGRATION) !== 0;
@@ -263,7 +264,7 @@ export function splitHugePmd(m: Machine, vma: VmaId, pmd: number, addr: number, 
   else if (migrating) entry = flags;
   else {
     if ((flags & _PAGE_DIRTY) !== 0) folioSet(m.map, f, PG.PG_dirty);
-    const exclusive = pageAnonExclusive(m, page);
+    const exclusive = pageAnonExclusive(m, f, page);
     const frozen = freeze && (!exclusive || folioTryShareAnonRmap(m, f, page));
     entry = flags & ~_PAGE_PSE;
     if (frozen) {
@@ -280,7 +281,7 @@ export function splitHugePmd(m: Machine, vma: VmaId, pmd: number, addr: number, 
   const first = pmdPopulate(m, pmd, table) << m.pt.entryShift;
   if ((flags & _PAGE_SPECIAL) !== 0) for (let i = 0; i < nr; i++) setPte(m, first + i, 0, entry);
   else {
-    setPtes(m, first, f, nr, entry);
+    setPtes(m, first, page, nr, entry);
     if (!migrating) folioRemoveRmapPmd(m, f, vma);
     if (shared) folioPut(m, f);
   }
@@ -303,7 +304,7 @@ function splitFilePmd(m: Machine, vma: VmaId, mm: MmId, pmd: number, nr: number)
 export function zapHugePmd(m: Machine, vma: VmaId, pmd: number): void {
   const mm = m.vmas.mm[vma] as MmId;
   const flags = pteFlags(m, pmd);
-  const f = ptePayload(m, pmd) as FolioId;
+  const f = pageFolio(m.map, ptePayload(m, pmd) as Pfn);
   const nr = 1 << m.thp.pmdOrder;
   pteClear(m, pmd);
   if ((flags & _PAGE_SPECIAL) !== 0) {
@@ -331,7 +332,8 @@ export function copyHugePmd(m: Machine, to: VmaId, from: VmaId, dst: number, src
   const table = pteAllocOne(m, child);
   if (table === 0) return -1;
   const flags = pteFlags(m, src);
-  const f = ptePayload(m, src) as FolioId;
+  const page = ptePayload(m, src) as Pfn;
+  const f = pageFolio(m.map, page);
   if ((flags & _PAGE_SPECIAL) !== 0) mmGetHugeZeroFolio(m, child);
   else {
     if ((flags & PTE_MIGRATION) === 0) {
@@ -348,6 +350,6 @@ export function copyHugePmd(m: Machine, to: VmaId, from: VmaId, dst: number, src
   const next = flags & ~(_PAGE_RW | ((flags & PTE_MIGRATION) === 0 ? 0 : PTE_SWP_EXCLUSIVE));
   pgtableTransHugeDeposit(m, dst, table);
   setPteFlags(m, src, next);
-  setPte(m, dst, f, (flags & PTE_MIGRATION) === 0 ? next & ~_PAGE_ACCESSED : next);
+  setPte(m, dst, page, (flags & PTE_MIGRATION) === 0 ? next & ~_PAGE_ACCESSED : next);
   return 0;
 }

@@ -27,13 +27,12 @@ import {
 } from './hugetlb_vmemmap.ts';
 import { NO_PFN, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioClearHugetlbHwpoison } from './memory_failure.ts';
-import { clearCompoundPage, prepCompoundPage } from './mm_types.ts';
+import { rawHwpClear } from './memory_failure.ts';
 import { MAX_NR_ZONES, untouched } from './mmzone.ts';
 import { allocFrozenPages, freeFrozenPages } from './page_alloc.ts';
 import { PG, PGTY } from './page_flags.ts';
 import { allocContigRange, freeContigRange } from './page_isolation.ts';
-import { freeHwpoisonedPages, markHwpoisonedPages } from './page_poison.ts';
+import { freePagesBut } from './page_poison.ts';
 import {
   clearPageType,
   pageCount,
@@ -42,6 +41,8 @@ import {
   pageNext,
   pageOrder,
   pageOwner,
+  pagesFini,
+  pagesInit,
   pageType,
   setPageCount,
   setPageNext,
@@ -153,7 +154,7 @@ function allocGigantic(m: Machine, order: number): Pfn {
   for (let zone = MAX_NR_ZONES - 1; zone >= 0; zone--)
     for (let pfn = Math.ceil(start[zone] / nr) * nr; pfn + nr <= end[zone]; pfn += nr)
       if (allocContigRange(m, pfn as Pfn, (pfn + nr) as Pfn)) {
-        prepCompoundPage(m.map, pfn as Pfn, order);
+        pagesInit(m.map, pfn as Pfn, order, true);
         return pfn as Pfn;
       }
   return NO_PFN;
@@ -195,16 +196,21 @@ function updateAndFree(m: Machine, h: Hstate, pfn: Pfn): void {
   }
   setPageOwner(m.map, pfn, 0);
   clearPageType(m.map, pfn, PGTY.PGTY_hugetlb);
-  const bad = folioClearHugetlbHwpoison(m, pfn);
-  if (!hstateIsGigantic(m, h)) {
+  const bad = rawHwpClear(m, pfn);
+  if (!hstateIsGigantic(m, h) && bad.length === 0) {
     freeFrozenPages(m, pfn, h.order);
     return;
   }
-  clearCompoundPage(m.map, pfn, h.order);
+  pagesFini(m.map, pfn, h.order);
   if (bad.length > 0) {
-    markHwpoisonedPages(m, bad);
-    for (let p = pfn; p < pfn + 2 ** h.order; p = (p + 2 ** m.zones.maxOrder) as Pfn)
-      freeHwpoisonedPages(m, p, m.zones.maxOrder);
+    const step = Math.min(h.order, m.zones.maxOrder);
+    for (let p = pfn; p < pfn + 2 ** h.order; p = (p + 2 ** step) as Pfn)
+      freePagesBut(
+        m,
+        p,
+        step,
+        bad.filter((b) => b >= p && b < p + 2 ** step),
+      );
     return;
   }
   m.vmstat[V.pgfree] += 2 ** h.order;

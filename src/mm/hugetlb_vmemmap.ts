@@ -14,7 +14,6 @@
  */
 import type { Hstate } from './hugetlb.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_STRUCT_BYTES } from './page_type.ts';
 
 /** Pages of the memory map that a huge page does without: all but one. @kernel mm/hugetlb_vmemmap.h hugetlb_vmemmap_optimizable_size (6.18) */
 export function vmemmapOptimizablePages(order: number, pageSize: number, bytesPerPage: number): number {
@@ -24,7 +23,7 @@ export function vmemmapOptimizablePages(order: number, pageSize: number, bytesPe
 
 /** The same for a machine's own memory map. */
 export const hugetlbVmemmapSavedPages = (m: Machine, order: number): number =>
-  vmemmapOptimizablePages(order, m.config.pageSize, PAGE_STRUCT_BYTES);
+  vmemmapOptimizablePages(order, m.config.pageSize, m.map.pageWords * 4);
 
 /** Gives a new huge page's map back, where that is on and saves anything. @kernel mm/hugetlb_vmemmap.c hugetlb_vmemmap_optimize_folio (6.18) */
 export function hugetlbVmemmapOptimizeFolio(m: Machine, h: Hstate): boolean {

@@ -23,6 +23,7 @@ import {
   folioClear,
   folioFlags,
   folioNrPages,
+  folioPfn,
   folioRefCount,
   folioSet,
   folioTest,
@@ -215,11 +216,12 @@ export function collapseHugePage(m: Machine, vma: VmaId, addr: number, swapped: 
   const table = pmdTakeTable(m, pmd);
   folioSet(m.map, folio, PG.PG_uptodate);
   folioAddNewAnonRmap(m, folio, vma, addr, true);
-  for (let i = 0; i < total; i++) if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folio + i);
+  for (let i = 0; i < total; i++)
+    if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folioPfn(m.map, folio) + i);
   folioAddLruVma(m, folio, vma);
   pgtableTransHugeDeposit(m, pmd, table);
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
-  setPte(m, pmd, folio, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE | write);
+  setPte(m, pmd, folioPfn(m.map, folio), _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_PSE | write);
   deferredSplitFolio(m, folio, false);
   return SCAN_SUCCEED;
 }
@@ -313,6 +315,11 @@ function release(m: Machine, f: FolioId): void {
 export function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number, total: number): Int32Array {
   const { collapse: c, map } = m;
   const written = new Int32Array((total + 31) >>> 5);
+  // Small folios go back one by one, large ones at the end.
+  let large = 0;
+  for (let i = 0; i < c.nr; i++)
+    if (folioTest(map, c.isolated[i] as FolioId, PG.PG_head)) c.isolated[large++] = c.isolated[i];
+  c.nr = large;
   for (let i = 0; i < total; ) {
     const e = first + i;
     const flags = pteFlags(m, e);
@@ -324,11 +331,11 @@ export function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number, total
     }
     const page = ptePayload(m, e) as Pfn;
     const f = pageFolio(map, page);
-    const large = folioTest(map, f, PG.PG_head);
-    const nr = large ? folioPteBatch(m, f, e, total - i, _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_RW) : 1;
+    const small = !folioTest(map, f, PG.PG_head);
+    const nr = !small ? folioPteBatch(m, f, e, total - i, _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_RW) : 1;
     for (let k = 0; k < nr; k++)
       if (!pageZeroFilled(m, (page + k) as Pfn)) written[(i + k) >>> 5] |= 1 << ((i + k) & 31);
-    if (!large) release(m, f);
+    if (small) release(m, f);
     for (let k = 0; k < nr; k++) pteClear(m, e + k);
     folioRemoveRmapPtes(m, f, page, nr, vma);
     freeSwapCache(m, f);
@@ -337,8 +344,6 @@ export function copyPages(m: Machine, vma: VmaId, mm: MmId, first: number, total
   }
   for (let i = 0; i < c.nr; i++) {
     const f = c.isolated[i] as FolioId;
-    // Small ones are back already.
-    if (!folioTest(map, f, PG.PG_locked) || !folioTest(map, f, PG.PG_head)) continue;
     folioClear(map, f, PG.PG_locked);
     freeSwapCache(m, f);
     folioAddLru(m, f);

@@ -23,6 +23,7 @@ import {
   folioIndex,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
@@ -195,17 +196,18 @@ function collapsePteMappedThp(m: Machine, vma: VmaId, addr: number): number {
 function unmapTable(m: Machine, vma: VmaId, mm: MmId, pmd: number, addr: number, folio: FolioId): number {
   const first = pteOfPmd(m, pmd, addr);
   const nr = 1 << m.thp.pmdOrder;
+  const pfn = folioPfn(m.map, folio);
   for (let i = 0; i < nr; i++) {
     const flags = pteFlags(m, first + i);
     if (flags === 0) continue;
     if ((flags & _PAGE_PRESENT) === 0) return SCAN_PTE_NON_PRESENT;
-    if (ptePayload(m, first + i) !== folio + i) return SCAN_FAIL;
+    if (ptePayload(m, first + i) !== pfn + i) return SCAN_FAIL;
   }
   let mapped = 0;
   for (let i = 0; i < nr; i++) {
     if (pteFlags(m, first + i) === 0) continue;
     pteClear(m, first + i);
-    folioRemoveRmapPtes(m, folio, (folio + i) as Pfn, 1, vma);
+    folioRemoveRmapPtes(m, folio, (pfn + i) as Pfn, 1, vma);
     mapped++;
   }
   folioRefAdd(m.map, folio, -mapped);

@@ -14,7 +14,7 @@ import { type MmId, NO_FOLIO, type VmaId } from './ids.ts';
 import { allocChargeFolio, collapseHugePage, copyPages, isolate, pmdState } from './khugepaged_collapse.ts';
 import type { Machine } from './machine.ts';
 import { folioAddLruVma, setPtes } from './memory_pte.ts';
-import { folioRefAdd, folioSet } from './mm_types.ts';
+import { folioPfn, folioRefAdd, folioSet } from './mm_types.ts';
 import { flushPmdTlbRange } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import {
@@ -138,9 +138,10 @@ function collapseRange(m: Machine, vma: VmaId, addr: number, order: number): num
   folioSet(m.map, folio, PG.PG_uptodate);
   folioRefAdd(m.map, folio, nr - 1);
   folioAddNewAnonRmap(m, folio, vma, addr, true);
-  for (let i = 0; i < nr; i++) if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folio + i);
+  for (let i = 0; i < nr; i++)
+    if ((written[i >>> 5] & (1 << (i & 31))) !== 0) setPageWritten(m, folioPfn(m.map, folio) + i);
   folioAddLruVma(m, folio, vma);
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
-  setPtes(m, first, folio, nr, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | write);
+  setPtes(m, first, folioPfn(m.map, folio), nr, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | write);
   return SCAN_SUCCEED;
 }

@@ -30,7 +30,7 @@ import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
 import type { FolioId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { NR_LRU_LISTS } from './mm_inline.ts';
-import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV, W_ZONE } from './mm_types.ts';
+import { FOLIO_WORDS, folioNrPages, W_NEXT, W_PREV, W_ZONE } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { atLeast, type Release } from './release.ts';
 import { V } from './vmstat.ts';
@@ -143,10 +143,10 @@ const LIST_MASK: number = 7 << LIST_SHIFT;
 export const genType = (flags: number): number => ((flags & PG_swapbacked) === 0 ? LRU_GEN_FILE : LRU_GEN_ANON);
 /** Generation's place, −1: on no list. @kernel include/linux/mm_inline.h folio_lru_gen (6.18) */
 export const folioLruGen = (m: Machine, f: FolioId): number =>
-  ((m.map[f * PAGE_WORDS + W_ZONE] & GEN_MASK) >> GEN_SHIFT) - 1;
+  ((m.map[f * FOLIO_WORDS + W_ZONE] & GEN_MASK) >> GEN_SHIFT) - 1;
 /** Uses by file descriptor, the first included. @kernel include/linux/mm_inline.h folio_lru_refs (6.18) */
 export function folioLruRefs(m: Machine, f: FolioId): number {
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   return (m.map[w] & PG_referenced) === 0 ? 0 : ((m.map[w + W_ZONE] & REFS_MASK) >> REFS_SHIFT) + 1;
 }
 /** @kernel include/linux/mm_inline.h lru_tier_from_refs (6.18) */
@@ -157,11 +157,11 @@ export const lruGenIsActive = (t: LruGen, g: number, gen: number): boolean =>
   gen === (t.maxSeq[g] & 3) || gen === ((t.maxSeq[g] - 1) & 3);
 
 export function setRefs(m: Machine, f: FolioId, count: number): void {
-  const w = f * PAGE_WORDS + W_ZONE;
+  const w = f * FOLIO_WORDS + W_ZONE;
   m.map[w] = (m.map[w] & ~REFS_MASK) | (count << REFS_SHIFT);
 }
 export function setGen(m: Machine, f: FolioId, gen: number): void {
-  const w = f * PAGE_WORDS + W_ZONE;
+  const w = f * FOLIO_WORDS + W_ZONE;
   m.map[w] = (m.map[w] & ~GEN_MASK) | ((gen + 1) << GEN_SHIFT);
 }
 
@@ -184,14 +184,14 @@ export function lruGenUpdateSize(m: Machine, g: number, type: number, nr: number
 function link(m: Machine, f: FolioId, g: number, list: number, atTail: boolean): void {
   const { map } = m;
   const { head, tail } = m.lruGen as LruGen;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const k = g * NR_GEN_LISTS + list;
   map[w + W_ZONE] = (map[w + W_ZONE] & ~LIST_MASK) | (list << LIST_SHIFT);
   if (atTail) {
     const last = tail[k];
     map[w + W_NEXT] = 0;
     map[w + W_PREV] = last << 1;
-    if (last !== 0) map[last * PAGE_WORDS + W_NEXT] = f << 1;
+    if (last !== 0) map[last * FOLIO_WORDS + W_NEXT] = f << 1;
     else head[k] = f;
     tail[k] = f;
     return;
@@ -199,7 +199,7 @@ function link(m: Machine, f: FolioId, g: number, list: number, atTail: boolean):
   const first = head[k];
   map[w + W_NEXT] = first << 1;
   map[w + W_PREV] = 0;
-  if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
+  if (first !== 0) map[first * FOLIO_WORDS + W_PREV] = f << 1;
   else tail[k] = f;
   head[k] = f;
 }
@@ -207,13 +207,13 @@ function link(m: Machine, f: FolioId, g: number, list: number, atTail: boolean):
 function unlink(m: Machine, f: FolioId, g: number): void {
   const { map } = m;
   const { head, tail } = m.lruGen as LruGen;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const k = g * NR_GEN_LISTS + ((map[w + W_ZONE] & LIST_MASK) >> LIST_SHIFT);
   const next = map[w + W_NEXT] >>> 1;
   const prev = map[w + W_PREV] >>> 1;
-  if (next !== 0) map[next * PAGE_WORDS + W_PREV] = prev << 1;
+  if (next !== 0) map[next * FOLIO_WORDS + W_PREV] = prev << 1;
   else tail[k] = prev;
-  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = next << 1;
+  if (prev !== 0) map[prev * FOLIO_WORDS + W_NEXT] = next << 1;
   else head[k] = next;
   map[w + W_NEXT] = 0;
   map[w + W_PREV] = 0;
@@ -228,8 +228,8 @@ export function lruGenMove(m: Machine, f: FolioId, g: number, gen: number, type:
 /** The generation that a folio belongs to when it comes to the lists. @kernel include/linux/mm_inline.h lru_gen_folio_seq (6.18) */
 export function lruGenFolioSeq(m: Machine, f: FolioId, reclaiming: boolean): number {
   const t = m.lruGen as LruGen;
-  const flags = m.map[f * PAGE_WORDS];
-  const g = m.map[f * PAGE_WORDS + W_MEMCG];
+  const flags = m.map[f * FOLIO_WORDS];
+  const g = m.map[f * FOLIO_WORDS + m.map.memcg];
   const type = genType(flags);
   const workingset = (flags & PG_workingset) === 0 ? 0 : 1;
   let gen = MAX_NR_GENS - workingset;
@@ -246,9 +246,9 @@ export function lruGenFolioSeq(m: Machine, f: FolioId, reclaiming: boolean): num
 /** Puts a folio on a generation's list; false: it is not evictable. @kernel include/linux/mm_inline.h lru_gen_add_folio (6.18) */
 export function lruGenAddFolio(m: Machine, f: FolioId, reclaiming: boolean): boolean {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   if ((map[w] & PG_unevictable) !== 0) return false;
-  const g = map[w + W_MEMCG];
+  const g = map[w + map.memcg];
   const type = genType(map[w]);
   const gen = lruGenFolioSeq(m, f, reclaiming) & 3;
   map[w] &= ~PG_active;
@@ -263,8 +263,8 @@ export function lruGenDelFolio(m: Machine, f: FolioId, reclaiming: boolean): boo
   const gen = folioLruGen(m, f);
   if (gen < 0) return false;
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const g = map[w + W_MEMCG];
+  const w = f * FOLIO_WORDS;
+  const g = map[w + map.memcg];
   unlink(m, f, g);
   setGen(m, f, -1);
   lruGenUpdateSize(m, g, genType(map[w]), folioNrPages(map, f), gen, -1);
@@ -276,9 +276,9 @@ export function lruGenDelFolio(m: Machine, f: FolioId, reclaiming: boolean): boo
 export function lruGenAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): void {
   const { map } = m;
   const t = m.lruGen as LruGen;
-  const w = from * PAGE_WORDS;
-  const v = piece * PAGE_WORDS;
-  const g = map[w + W_MEMCG];
+  const w = from * FOLIO_WORDS;
+  const v = piece * FOLIO_WORDS;
+  const g = map[w + map.memcg];
   const prev = map[w + W_PREV] >>> 1;
   const bits = GEN_MASK | REFS_MASK | LIST_MASK;
   map[v + W_ZONE] = (map[v + W_ZONE] & ~bits) | (map[w + W_ZONE] & bits);
@@ -286,7 +286,7 @@ export function lruGenAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): 
   map[v + W_PREV] = prev << 1;
   map[w + W_PREV] = piece << 1;
   const list = (map[w + W_ZONE] & LIST_MASK) >> LIST_SHIFT;
-  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = piece << 1;
+  if (prev !== 0) map[prev * FOLIO_WORDS + W_NEXT] = piece << 1;
   else t.head[g * NR_GEN_LISTS + list] = piece;
   // The pages are counted already: the pieces are as large as the folio was.
   const gen = folioLruGen(m, from);
@@ -297,13 +297,13 @@ export function lruGenAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): 
 
 /** Nothing is known of a folio that was freed. */
 export function lruGenForget(m: Machine, f: FolioId): void {
-  m.map[f * PAGE_WORDS + W_ZONE] &= ~(GEN_MASK | REFS_MASK | LIST_MASK);
+  m.map[f * FOLIO_WORDS + W_ZONE] &= ~(GEN_MASK | REFS_MASK | LIST_MASK);
 }
 
 /** A use by file descriptor. @kernel mm/swap.c lru_gen_inc_refs (6.18) */
 export function lruGenIncRefs(m: Machine, f: FolioId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   if ((flags & PG_unevictable) !== 0) return;
   if ((flags & PG_referenced) === 0) {
@@ -321,16 +321,16 @@ export function lruGenClearRefs(m: Machine, f: FolioId): boolean {
   const gen = folioLruGen(m, f);
   if (gen < 0) return true;
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   setRefs(m, f, 0);
   map[w] &= ~(PG_referenced | PG_workingset);
-  return gen === ((m.lruGen as LruGen).minSeq[map[w + W_MEMCG] * 2 + genType(map[w])] & 3);
+  return gen === ((m.lruGen as LruGen).minSeq[map[w + map.memcg] * 2 + genType(map[w])] & 3);
 }
 
 /** Eviction found the folio in use by page tables: the first time is remembered, the second promotes. @kernel mm/vmscan.c lru_gen_set_refs (6.18) */
 export function lruGenSetRefs(m: Machine, f: FolioId): boolean {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   setRefs(m, f, 0);
   if ((map[w] & (PG_referenced | PG_workingset)) === 0) {
     map[w] |= PG_referenced;
@@ -343,7 +343,7 @@ export function lruGenSetRefs(m: Machine, f: FolioId): boolean {
 /** A walk found the folio young. Its old generation, −1: it stays in it. @kernel mm/vmscan.c folio_update_gen (6.18) */
 export function folioUpdateGen(m: Machine, f: FolioId, gen: number): number {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   if ((map[w] & (PG_referenced | PG_workingset)) === 0) {
     setRefs(m, f, 0);
     map[w] |= PG_referenced;
@@ -361,8 +361,8 @@ export function folioUpdateGen(m: Machine, f: FolioId, gen: number): number {
 export function folioIncGen(m: Machine, f: FolioId, reclaiming: boolean): number {
   const t = m.lruGen as LruGen;
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const g = map[w + W_MEMCG];
+  const w = f * FOLIO_WORDS;
+  const g = map[w + map.memcg];
   const type = genType(map[w]);
   const old = t.minSeq[g * 2 + type] & 3;
   const gen = folioLruGen(m, f);

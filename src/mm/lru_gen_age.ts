@@ -27,7 +27,7 @@ import {
 import type { Machine } from './machine.ts';
 import { vmaHasRecency } from './memory_pte.ts';
 import { NR_LRU_LISTS } from './mm_inline.ts';
-import { folioMemcg, folioNrPages, folioTest, folioTestAnon, PAGE_WORDS, pageFolio, W_MEMCG } from './mm_types.ts';
+import { FOLIO_WORDS, folioMemcg, folioNrPages, folioTest, folioTestAnon, pageFolio } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
 import {
@@ -196,7 +196,7 @@ function foundYoung(m: Machine, e: number, g: number, walk: boolean): void {
   const gen = t.maxSeq[g] & 3;
   if (walk) {
     const old = folioUpdateGen(m, f, gen);
-    if (old >= 0 && old !== gen) lruGenUpdateSize(m, g, genType(map[f * PAGE_WORDS]), folioNrPages(map, f), old, gen);
+    if (old >= 0 && old !== gen) lruGenUpdateSize(m, g, genType(map[f * FOLIO_WORDS]), folioNrPages(map, f), old, gen);
   } else if (lruGenSetRefs(m, f)) {
     const old = folioLruGen(m, f);
     if (old >= 0 && old !== gen) folioActivate(m, f);
@@ -215,7 +215,7 @@ export function lruGenLookAround(m: Machine, vma: VmaId, addr: number, entry: nu
   const t = m.lruGen as LruGen;
   if ((vmas.flags[vma] & VM_SPECIAL) !== 0) return true;
   const size = m.config.pageSize;
-  const g = m.map[f * PAGE_WORDS + W_MEMCG];
+  const g = m.map[f * FOLIO_WORDS + m.map.memcg];
   const base = Math.floor(addr * pt.pmdsPerByte) / pt.pmdsPerByte;
   let start = Math.max(base, vmas.start[vma]);
   let end = Math.min(base + 1 / pt.pmdsPerByte, vmas.end[vma]);

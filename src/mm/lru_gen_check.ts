@@ -12,7 +12,7 @@ import {
 } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { LRU_ACTIVE_FILE, LRU_UNEVICTABLE, NR_LRU_LISTS } from './mm_inline.ts';
-import { folioNrPages, PAGE_WORDS, W_MEMCG, W_NEXT, W_PREV } from './mm_types.ts';
+import { FOLIO_WORDS, folioAt, folioNrPages, W_NEXT, W_PREV } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { bugFolio } from './swap.ts';
 import { V } from './vmstat.ts';
@@ -31,11 +31,11 @@ export function checkLruGen(m: Machine): void {
     for (let list = 0; list < NR_GEN_LISTS; list++) {
       const k = g * NR_GEN_LISTS + list;
       let prev = NO_FOLIO;
-      for (let f = t.head[k] as FolioId; f !== 0; f = (map[f * PAGE_WORDS + W_NEXT] >>> 1) as FolioId) {
-        const w = f * PAGE_WORDS;
+      for (let f = t.head[k] as FolioId; f !== 0; f = (map[f * FOLIO_WORDS + W_NEXT] >>> 1) as FolioId) {
+        const w = f * FOLIO_WORDS;
         const gen = folioLruGen(m, f);
         if ((map[w] & PG_lru) === 0 || (map[w] & (PG_active | PG_unevictable)) !== 0) bugFolio(m, f, 'G1 flags');
-        if (gen < 0 || genType(map[w]) !== (list & 1) || map[w + W_MEMCG] !== g)
+        if (gen < 0 || genType(map[w]) !== (list & 1) || map[w + map.memcg] !== g)
           bugFolio(m, f, 'G1 generation and kind');
         if (map[w + W_PREV] >>> 1 !== prev) bugFolio(m, f, 'G2 prev(next(f)) = f');
         pages[gen * 2 + (list & 1)] += folioNrPages(map, f);
@@ -61,13 +61,15 @@ export function checkLruGen(m: Machine): void {
       assert(lruvecs.pages[k] === sizes[lru] && lruvecs.head[k] === 0, 'G3 active and inactive pages of a group');
       sums[lru] += sizes[lru];
     }
-    for (let f = lruvecs.head[g * NR_LRU_LISTS + LRU_UNEVICTABLE]; f !== 0; f = map[f * PAGE_WORDS + W_NEXT] >>> 1)
+    for (let f = lruvecs.head[g * NR_LRU_LISTS + LRU_UNEVICTABLE]; f !== 0; f = map[f * FOLIO_WORDS + W_NEXT] >>> 1)
       listed++;
   }
   for (let lru = 0; lru <= LRU_ACTIVE_FILE; lru++)
     assert(m.vmstat[V.nr_inactive_anon + lru] === sums[lru], 'G3 the groups add up to vmstat');
   let flagged = 0;
-  for (let w = 0; w < map.length; w += PAGE_WORDS)
-    if ((map[w + W_NEXT] & 1) === 0 && (map[w] & PG_lru) !== 0) flagged++;
+  for (let pfn = 1; pfn < map.frames; pfn++) {
+    const f = folioAt(map, pfn);
+    if (f !== NO_FOLIO && (map[f * FOLIO_WORDS] & PG_lru) !== 0) flagged++;
+  }
   assert(flagged === listed, 'G1 a folio with PG_lru is on a list');
 }

@@ -28,7 +28,7 @@ import {
 import { nrGens, resetCtrlPos, tryToIncMaxSeq } from './lru_gen_age.ts';
 import type { Machine } from './machine.ts';
 import { lruvecAddFolio } from './mm_inline.ts';
-import { folioClear, folioNrPages, folioSet, folioTest, folioTestAnon, PAGE_WORDS, W_REFCOUNT } from './mm_types.ts';
+import { FOLIO_WORDS, folioClear, folioNrPages, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
 import { highWmarkPages, zoneWatermarkOk } from './page_alloc_watermark.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
@@ -103,7 +103,7 @@ export function getTypeToScan(t: LruGen, g: number, swappiness: number): number 
 function sortFolio(m: Machine, sc: ScanControl, g: number, f: FolioId, lastTier: number): boolean {
   const t = m.lruGen as LruGen;
   const { map } = m;
-  const flags = map[f * PAGE_WORDS];
+  const flags = map[f * FOLIO_WORDS];
   const type = genType(flags);
   const nr = folioNrPages(map, f);
   if ((flags & PG_mlocked) !== 0) {
@@ -141,10 +141,10 @@ function sortFolio(m: Machine, sc: ScanControl, g: number, f: FolioId, lastTier:
 /** @kernel mm/vmscan.c isolate_folio (6.18) */
 function isolateFolio(m: Machine, sc: ScanControl, f: FolioId): boolean {
   const { map } = m;
-  const flags = map[f * PAGE_WORDS];
+  const flags = map[f * FOLIO_WORDS];
   const swapcache = (flags & PG_swapcache) !== 0;
   if ((sc.gfp & __GFP_IO) === 0 && ((flags & PG_dirty) !== 0 || (folioTestAnon(map, f) && !swapcache))) return false;
-  map[f * PAGE_WORDS + W_REFCOUNT] += 1;
+  map[f * FOLIO_WORDS + map.refcount] += 1;
   folioClear(map, f, PG_lru | PG_reclaim);
   if ((flags & PG_referenced) === 0) setRefs(m, f, 0);
   lruGenDelFolio(m, f, true);
@@ -267,8 +267,8 @@ function putBack(m: Machine, list: ReclaimList, g: number, type: number, mayRetr
       folioClear(map, f, PG_referenced);
       folioSet(map, f, PG_active);
     }
-    const refs = map[f * PAGE_WORDS + W_REFCOUNT] - 1;
-    map[f * PAGE_WORDS + W_REFCOUNT] = refs;
+    const refs = map[f * FOLIO_WORDS + map.refcount] - 1;
+    map[f * FOLIO_WORDS + map.refcount] = refs;
     if (refs === 0) folioFree(m, f);
     else {
       folioSet(map, f, PG_lru);

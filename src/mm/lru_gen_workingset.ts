@@ -16,7 +16,7 @@ import {
   setRefs,
 } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
-import { folioNrPages, folioSet, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
+import { FOLIO_WORDS, folioNrPages, folioSet } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
@@ -27,8 +27,8 @@ const SEQS = 2 ** 30;
 /** The shadow of a folio; its token goes to `lruvecs.evictionAge[0]`. @kernel mm/workingset.c lru_gen_eviction (6.18) */
 export function lruGenEviction(m: Machine, f: FolioId): number {
   const t = m.lruGen as LruGen;
-  const flags = m.map[f * PAGE_WORDS];
-  const g = m.map[f * PAGE_WORDS + W_MEMCG];
+  const flags = m.map[f * FOLIO_WORDS];
+  const g = m.map[f * FOLIO_WORDS + m.map.memcg];
   const type = genType(flags);
   const refs = folioLruRefs(m, f);
   const workingset = (flags & PG_workingset) !== 0;
@@ -41,9 +41,9 @@ export function lruGenEviction(m: Machine, f: FolioId): number {
 export function lruGenRefault(m: Machine, f: FolioId, value: number, token: number): void {
   const t = m.lruGen as LruGen;
   const { map, memcgs, vmstat } = m;
-  const g = map[f * PAGE_WORDS + W_MEMCG];
+  const g = map[f * FOLIO_WORDS + map.memcg];
   if (value >> 1 !== g) return;
-  const type = genType(map[f * PAGE_WORDS]);
+  const type = genType(map[f * FOLIO_WORDS]);
   const file = type === LRU_GEN_FILE;
   const nr = folioNrPages(map, f);
   const refault = file ? memcgs.refaultFile : memcgs.refaultAnon;

@@ -8,7 +8,7 @@
  *                                                           ▲ at
  */
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS } from './mm_types.ts';
+import { FOLIO_WORDS } from './mm_types.ts';
 
 /** The order of one list. */
 export interface LruOrder {
@@ -22,7 +22,7 @@ export interface LruOrder {
 }
 
 const FIRST_LENGTH = 64;
-const WORDS: number = PAGE_WORDS;
+const WORDS: number = FOLIO_WORDS;
 
 export const lruOrder = (): LruOrder => ({ folios: new Int32Array(FIRST_LENGTH), end: 0, at: 0, seen: 0 });
 

@@ -16,6 +16,7 @@ import type { Khugepaged } from './khugepaged.ts';
 import type { Collapse } from './khugepaged_collapse.ts';
 import type { LruGen } from './lru_gen.ts';
 import type { MemcgRules, Memcgs } from './memcontrol.ts';
+import type { LayoutName } from './memmap.ts';
 import type { Poison } from './memory_failure.ts';
 import type { DevPagemap } from './memremap.ts';
 import type { MlockBatch } from './mlock.ts';
@@ -52,6 +53,8 @@ export interface MachineConfig {
   readonly lru?: 'classic' | 'mglru';
   /** How closely memory groups are kept; absent: as the kernel does it. */
   readonly memcgRules?: MemcgRules;
+  /** Layout of the memory map; absent: `overlay`. */
+  readonly memmap?: LayoutName;
   /** CONFIG_NO_PAGE_MAPCOUNT: no map counts by page. */
   readonly noPageMapcount?: boolean;
   /** Memory of devices, in bytes, beyond `memory`. */

@@ -176,7 +176,7 @@ function coldPteRange(
 function freeHugePmd(m: Machine, mm: MmId, pmd: number, addr: number, whole: boolean): boolean {
   const flags = pteFlags(m, pmd);
   if (!pmdLeaf(m, pmd) || (flags & _PAGE_SPECIAL) !== 0) return false;
-  const f = ptePayload(m, pmd) as FolioId;
+  const f = pageFolio(m.map, ptePayload(m, pmd) as Pfn);
   if (folioMaybeMappedShared(m, f) || folioTest(m.map, f, PG_locked)) return false;
   if (!whole) {
     splitFolio(m, f);

@@ -11,7 +11,7 @@ import { freePages } from './page_alloc.ts';
 import { freeOnePage } from './page_alloc_buddy.ts';
 import { PG } from './page_flags.ts';
 import { allocContigRange } from './page_isolation.ts';
-import { clearPageFlag, initPage, pageFlag, setPageCount, setPageFlag } from './page_type.ts';
+import { clearPageFlag, pageFlag, pagesInit, setPageCount, setPageFlag } from './page_type.ts';
 
 /** Reserves frames [start, end) of a machine that has just been made. @kernel mm/mm_init.c reserve_bootmem_region (6.18) */
 export function reserveBootmemRegion(m: Machine, start: Pfn, end: Pfn): void {
@@ -23,7 +23,7 @@ export function reserveBootmemRegion(m: Machine, start: Pfn, end: Pfn): void {
     throw new QuireError('EINVAL', `frames ${start} to ${end}: expected some from ${block} on, in whole blocks of it`);
   if (!allocContigRange(m, from, to)) throw new QuireError('EBUSY', `frames ${start} to ${end}: some are in use`);
   for (let pfn = start; pfn < end; pfn = (pfn + 1) as Pfn) {
-    initPage(m.map, pfn);
+    pagesInit(m.map, pfn, 0, true);
     setPageFlag(m.map, pfn, PG.PG_reserved);
     setPageCount(m.map, pfn, 1);
   }

@@ -21,7 +21,7 @@ import type { FolioId, MemcgId } from './ids.ts';
 import { lruGenInitLruvec } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { lruvecsGrow, NR_LRU_LISTS } from './mm_inline.ts';
-import { folioNrPages, folioSetMemcg, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
+import { FOLIO_WORDS, folioNrPages, folioSetMemcg } from './mm_types.ts';
 import { memCgroupOom } from './oom_kill.ts';
 import { tryToFreeMemCgroupPages } from './vmscan.ts';
 import { V } from './vmstat.ts';
@@ -133,7 +133,7 @@ export function memCgroupCharge(m: Machine, f: FolioId, gfp: number): boolean {
 
 /** A folio leaves its group; the pages do not go to the stock. @kernel mm/memcontrol.c uncharge_folio (6.18) */
 export function memCgroupUncharge(m: Machine, f: FolioId): void {
-  const w = f * PAGE_WORDS + W_MEMCG;
+  const w = f * FOLIO_WORDS + m.map.memcg;
   const g = m.map[w];
   if (g === 0) return;
   m.map[w] = 0;

@@ -31,7 +31,7 @@ import {
 import { doSwapPage } from './memory_swap.ts';
 import { doWpPage } from './memory_wp.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
-import { folioOrder, folioRefAdd, folioSet, pageFolio } from './mm_types.ts';
+import { folioOrder, folioPfn, folioRefAdd, folioSet, pageFolio } from './mm_types.ts';
 import { flushTlbRelaxed } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import {
@@ -232,7 +232,7 @@ function doAnonymousPage(m: Machine, vmf: VmFault, pmd: number): number {
   countMthpStat(m, order, MTHP.anon_fault_alloc);
   folioAddNewAnonRmap(m, f, vma, vmf.address - (e - first) * m.config.pageSize, true);
   folioAddLruVma(m, f, vma);
-  setPtes(m, first, f, nr, anonEntry(m, vma));
+  setPtes(m, first, folioPfn(m.map, f), nr, anonEntry(m, vma));
   return 0;
 }
 
@@ -270,9 +270,9 @@ function finishCow(m: Machine, vmf: VmFault, copy: FolioId): number {
   const e = pteOfPmd(m, pmd, address);
   if (e < 0 || pteFlags(m, e) !== 0) return VM_FAULT_NOPAGE;
   folioAddNewAnonRmap(m, copy, vma, address, true);
-  setPageWritten(m, copy);
+  setPageWritten(m, folioPfn(m.map, copy));
   folioAddLruVma(m, copy, vma);
-  setPte(m, e, copy, anonEntry(m, vma));
+  setPte(m, e, folioPfn(m.map, copy), anonEntry(m, vma));
   addMmCounter(m, mm, MM_ANONPAGES, 1);
   return 0;
 }

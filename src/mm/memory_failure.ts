@@ -34,11 +34,11 @@ import {
   folioPfn,
   folioRefAdd,
   folioRefCount,
+  folioReset,
   folioSet,
   folioSetCount,
   folioTest,
   folioTestAnon,
-  initFolio,
   pageFolio,
 } from './mm_types.ts';
 import { drainAllPages } from './page_alloc_pcp.ts';
@@ -262,7 +262,7 @@ function deleteFromLru(m: Machine, f: FolioId): void {
 function retire(m: Machine, f: FolioId, pfn: Pfn, page: MfPage, affected: readonly MmId[]): MemoryFailure {
   deleteFromLru(m, f);
   if (folioRefCount(m.map, f) > 1) return finish(m, f, page, 'failed', affected);
-  initFolio(m.map, f);
+  folioReset(m.map, f);
   folioSetCount(m.map, f, 1);
   setPageFlag(m.map, pfn, PG.PG_hwpoison);
   return done(m, page, 'recovered', affected);
@@ -306,13 +306,11 @@ function hugetlbFailure(m: Machine, pfn: Pfn): MemoryFailure {
   return done(m, 'free huge page', 'recovered');
 }
 
-/** The huge page becomes ordinary memory: its bad pages get their marks. @kernel mm/memory-failure.c folio_clear_hugetlb_hwpoison (6.18) */
-export function folioClearHugetlbHwpoison(m: Machine, head: Pfn): readonly Pfn[] {
+/** The huge page becomes ordinary memory: it is bad no longer, but the pages on its list are. @kernel mm/memory-failure.c folio_clear_hugetlb_hwpoison (6.18) */
+export function rawHwpClear(m: Machine, head: Pfn): readonly Pfn[] {
   const bad = rawHwpList(m, head);
   if (bad.length === 0) return bad;
   m.poison.raw.splice(0, m.poison.raw.length, ...m.poison.raw.filter(([first]) => first !== head));
   clearPageFlag(m.map, head, PG.PG_hwpoison);
-  setFolioHasHwpoisoned(m.map, head, true);
-  for (const pfn of bad) setPageFlag(m.map, pfn, PG.PG_hwpoison);
   return bad;
 }

@@ -13,7 +13,7 @@ import { type FolioId, type MappingId, NO_FOLIO, type Pfn, type VmaId } from './
 import type { Machine } from './machine.ts';
 import { setPtes } from './memory_pte.ts';
 import { addMmCounter, MM_FILEPAGES, MM_SHMEMPAGES, MMF_DISABLE_THP_COMPLETELY } from './mm_struct.ts';
-import { folioIndex, folioOrder, folioRefAdd, folioSet, folioTest } from './mm_types.ts';
+import { folioIndex, folioOrder, folioPfn, folioRefAdd, folioSet, folioTest } from './mm_types.ts';
 import { flushTlbRelaxed } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { balanceDirtyPages, folioMarkDirty } from './page_writeback.ts';
@@ -91,8 +91,9 @@ export function setPteRange(
   // Processors that set the accessed bit themselves get entries around the fault without it. @kernel arch/arm64/include/asm/pgtable.h arch_wants_old_prefaulted_pte (6.18)
   const prefault = vmf.address < addr || vmf.address >= addr + nr * m.config.pageSize;
   if (prefault && m.geometry.name.startsWith('arm64')) entry &= ~_PAGE_ACCESSED;
-  folioAddFileRmapPtes(m, folio, (folio + page) as number as Pfn, nr, vmf.vma);
-  setPtes(m, e, folio + page, nr, entry);
+  const pfn = (folioPfn(m.map, folio) + page) as Pfn;
+  folioAddFileRmapPtes(m, folio, pfn, nr, vmf.vma);
+  setPtes(m, e, pfn, nr, entry);
 }
 
 /**
@@ -116,7 +117,7 @@ export function doSetPmd(m: Machine, vmf: VmFault, folio: FolioId, pmd: number):
     entry |= _PAGE_RW;
   addMmCounter(m, mm, counterOf(m, vma), 1 << order);
   folioAddFileRmapPmd(m, folio, vma);
-  setPte(m, pmd, folio, entry);
+  setPte(m, pmd, folioPfn(m.map, folio), entry);
   m.vmstat[V.thp_file_mapped]++;
   return true;
 }

@@ -17,7 +17,7 @@ import {
   vmNormalFolio,
 } from './memory_pte.ts';
 import { addMmCounter, MM_ANONPAGES, MM_SWAPENTS } from './mm_struct.ts';
-import { folioFlags, folioRefAdd, folioSet, folioTestAnon, pageFolio } from './mm_types.ts';
+import { folioFlags, folioPfn, folioRefAdd, folioSet, folioTestAnon, pageFolio } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
@@ -148,11 +148,11 @@ function copyPresentPage(m: Machine, to: VmaId, d: number, addr: number): boolea
   if (copy === NO_FOLIO) return false;
   folioSet(m.map, copy, PG.PG_uptodate);
   folioAddNewAnonRmap(m, copy, to, addr, true);
-  setPageWritten(m, copy);
+  setPageWritten(m, folioPfn(m.map, copy));
   folioAddLruVma(m, copy, to);
   addMmCounter(m, m.vmas.mm[to] as MmId, MM_ANONPAGES, 1);
   const write = (m.vmas.flags[to] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
-  setPte(m, d, copy, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | write);
+  setPte(m, d, folioPfn(m.map, copy), _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | write);
   return true;
 }
 

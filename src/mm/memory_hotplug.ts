@@ -15,7 +15,7 @@ import { setMarks } from './page_alloc.ts';
 import { freeOnePage } from './page_alloc_buddy.ts';
 import { PGTY } from './page_flags.ts';
 import { allocContigRange } from './page_isolation.ts';
-import { clearPageType, initPage, pageType, setPageCount, setPageType } from './page_type.ts';
+import { clearPageType, pagesInit, pageType, setPageCount, setPageType } from './page_type.ts';
 
 /** Bytes of a block by page size. @kernel arch/x86/include/asm/sparsemem.h SECTION_SIZE_BITS (6.18) */
 export const memoryBlockBytes = (pageSize: number): number => (pageSize === 65536 ? 2 ** 29 : 2 ** 27);
@@ -44,7 +44,7 @@ export function offlinePages(m: Machine, block: number): boolean {
   if (!allocContigRange(m, start, (start + nr) as Pfn)) return false;
   // As pages of a block that was added and not brought online: typed, and "not free". @kernel mm/mm_init.c memmap_init_range (6.18)
   for (let pfn = start; pfn < start + nr; pfn = (pfn + 1) as Pfn) {
-    initPage(m.map, pfn);
+    pagesInit(m.map, pfn, 0, true);
     setPageType(m.map, pfn, PGTY.PGTY_offline);
     setPageCount(m.map, pfn, 1);
   }

@@ -16,7 +16,7 @@ import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
 import { mlockNewFolio } from './mlock.ts';
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from './mm_struct.ts';
-import { folioOrder, folioTest, folioTestAnon, pageFolio } from './mm_types.ts';
+import { folioOrder, folioPfn, folioTest, folioTestAnon, pageFolio } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG } from './page_flags.ts';
 import { _PAGE_PRESENT, _PAGE_SPECIAL, pteFlags } from './pgtable.ts';
@@ -94,7 +94,7 @@ export function folioPteBatch(m: Machine, f: FolioId, e: number, max: number, ig
   const { entries } = m.pt;
   const pfn = entries[e * 2];
   const flags = pteFlags(m, e) & ~ignore;
-  const most = Math.min(max, f + (1 << folioOrder(m.map, f)) - pfn);
+  const most = Math.min(max, folioPfn(m.map, f) + (1 << folioOrder(m.map, f)) - pfn);
   let nr = 1;
   if (m.pt.contPtes > 1) {
     for (; nr < most; nr++) if (entries[(e + nr) * 2] !== pfn + nr || (pteFlags(m, e + nr) & ~ignore) !== flags) break;

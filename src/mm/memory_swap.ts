@@ -18,14 +18,15 @@ import { memCgroupSwapinChargeFolio, memCgroupUnchargeSwap } from './memcontrol_
 import { doWpPage } from './memory.ts';
 import { addMmCounter, MM_ANONPAGES, MM_SWAPENTS } from './mm_struct.ts';
 import {
+  FOLIO_WORDS,
   folioClear,
   folioNrPages,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
   folioTest,
   folioTestAnon,
-  PAGE_WORDS,
   W_PRIVATE,
 } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
@@ -132,7 +133,7 @@ function readPastCache(m: Machine, vma: VmaId, addr: number, e: number, entry: S
   const { slots } = m.swap;
   if (slots.table[first] < 0) workingsetRefault(m, f, -1 - slots.table[first], slots.age[first]);
   folioAddLru(m, f);
-  const w = f * PAGE_WORDS + W_PRIVATE;
+  const w = f * FOLIO_WORDS + W_PRIVATE;
   m.map[w] = first;
   swapReadFolio(m, f, false);
   m.map[w] = 0;
@@ -225,11 +226,12 @@ export function doSwapPage(m: Machine, vmf: VmFault): number {
     }
   } else exclusive = false;
   folioRefAdd(map, f, nr - 1);
+  const pfn = folioPfn(map, f);
   if (!folioTestAnon(map, f)) {
     folioAddNewAnonRmap(m, f, vma, start, exclusive);
-    if (!zeros) setPagesWritten(m, f, folioNrPages(map, f));
-  } else folioAddAnonRmapPtes(m, f, (f + page) as number as Pfn, nr, vma, start, exclusive);
-  for (let i = 0; i < nr; i++) setPte(m, first + i, f + page + i, flags);
+    if (!zeros) setPagesWritten(m, pfn, folioNrPages(map, f));
+  } else folioAddAnonRmapPtes(m, f, (pfn + page) as Pfn, nr, vma, start, exclusive);
+  for (let i = 0; i < nr; i++) setPte(m, first + i, pfn + page + i, flags);
   folioClear(map, f, PG_locked);
   if (!cached) putSwapFolio(m, entry, nr);
   if (vmf.write) {

@@ -9,7 +9,7 @@ import type { Machine } from './machine.ts';
 import { vmOpsOf, wpPageShared } from './memory_file.ts';
 import { folioAddLruVma, folioPrealloc, mmCounter, vmNormalFolio } from './memory_pte.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
-import { folioFlags, folioRefAdd, folioRefCount, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
+import { folioFlags, folioPfn, folioRefAdd, folioRefCount, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
 import { flushTlbPage, flushTlbRelaxed } from './mmu_gather.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import {
@@ -31,7 +31,7 @@ import {
   folioMoveAnonRmap,
   folioRemoveRmapPtes,
   pageAnonExclusive,
-  setPageAnonExclusive,
+  setPagesAnonExclusive,
 } from './rmap.ts';
 import { folioPut, lruAddDrain } from './swap.ts';
 import { folioFreeSwap, freeSwapCache } from './swapfile.ts';
@@ -78,11 +78,11 @@ export function doWpPage(m: Machine, vmf: VmFault): number {
     const ops = vmOpsOf(m, vma);
     if (ops === null || f === NO_FOLIO) return VM_FAULT_SIGBUS;
     vmf.folio = f;
-    vmf.page = page - f;
+    vmf.page = page - folioPfn(m.map, f);
     return wpPageShared(m, vmf, ops, e);
   }
-  if (f !== NO_FOLIO && folioTestAnon(m.map, f) && (pageAnonExclusive(m, page) || wpCanReuse(m, f, vma))) {
-    setPageAnonExclusive(m, page);
+  if (f !== NO_FOLIO && folioTestAnon(m.map, f) && (pageAnonExclusive(m, f, page) || wpCanReuse(m, f, vma))) {
+    setPagesAnonExclusive(m, f, page, 1);
     if (vmf.unshare) return 0;
     const write = (area & VM_WRITE) === 0 ? 0 : _PAGE_RW;
     setPteFlags(m, e, pteFlags(m, e) | _PAGE_ACCESSED | _PAGE_DIRTY | write);
@@ -117,11 +117,11 @@ function wpPageCopy(m: Machine, vmf: VmFault, e: number, old: FolioId, page: Pfn
     addMmCounter(m, mm, MM_ANONPAGES, 1);
   }
   folioAddNewAnonRmap(m, copy, vma, address, true);
-  if (old !== NO_FOLIO) copyPageWritten(m, copy, folioTestAnon(map, old) ? page : NO_PFN);
+  if (old !== NO_FOLIO) copyPageWritten(m, folioPfn(map, copy), folioTestAnon(map, old) ? page : NO_PFN);
   folioAddLruVma(m, copy, vma);
   const write = (m.vmas.flags[vma] & VM_WRITE) === 0 ? 0 : _PAGE_RW;
   const store = vmf.unshare ? 0 : _PAGE_DIRTY | write;
-  setPte(m, e, copy, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store);
+  setPte(m, e, folioPfn(map, copy), _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | store);
   flushTlbPage(m, mm, address);
   if (old === NO_FOLIO) return 0;
   folioRemoveRmapPtes(m, old, page, 1, vma);

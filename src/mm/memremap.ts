@@ -20,15 +20,13 @@
 import { Bug, QuireError } from '../base/errors.ts';
 import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { prepCompoundPage } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import {
-  initPage,
-  PAGE_STRUCT_BYTES,
   pageCount,
   pageHead,
   pageOrder,
   pagePgmap,
+  pagesInit,
   setPageCount,
   setPageFlag,
   setPagePgmap,
@@ -93,15 +91,14 @@ export function memremapPages(m: Machine, args: PagemapArgs): number {
   const end = start + pages;
   if (end > zones.frames + deviceFrames(m))
     throw new QuireError('ENOSPC', `device memory of ${pages} pages: the machine has ${deviceFrames(m)}, not all free`);
-  const memmap = pagemapMemmapPages(pages, order, altmap, m.config.pageSize, PAGE_STRUCT_BYTES);
+  const memmap = pagemapMemmapPages(pages, order, altmap, m.config.pageSize, map.pageWords * 4);
   const data = altmap ? start + Math.ceil(memmap / size) * size : start;
   if (data >= end) throw new QuireError('EINVAL', `device memory of ${pages} pages: its memory map leaves no room`);
   const row = pgmaps.length;
   for (let pfn = data as Pfn; pfn < end; pfn = (pfn + size) as Pfn) {
-    initPage(map, pfn);
-    setPageFlag(map, pfn, PG.PG_reserved);
-    if (order > 0) prepCompoundPage(map, pfn, order);
+    pagesInit(map, pfn, order, true);
     setPagePgmap(map, pfn, row + 1);
+    setPageFlag(map, pfn, PG.PG_reserved);
     setPageCount(map, pfn, type === 'generic' ? 1 : 0);
   }
   pgmaps.push({
@@ -157,7 +154,7 @@ export function memunmapPages(m: Machine, row: number): number {
   let used = 0;
   for (let pfn = p.data; pfn < p.end; pfn = (pfn + 2 ** p.order) as Pfn) if (pageCount(m.map, pfn) !== idle) used++;
   if (used > 0) return used;
-  for (let pfn = p.data; pfn < p.end; pfn = (pfn + 1) as Pfn) initPage(m.map, pfn);
+  for (let pfn = p.data; pfn < p.end; pfn = (pfn + 1) as Pfn) pagesInit(m.map, pfn, 0, true);
   p.live = false;
   return 0;
 }

@@ -17,12 +17,14 @@ import { folioSplit } from './huge_memory.ts';
 import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
+  FOLIO_WORDS,
   folioClear,
   folioFlags,
   folioMapping,
   folioMemcg,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
@@ -31,7 +33,7 @@ import {
   folioTestAnon,
   listNext,
   listSetNext,
-  PAGE_WORDS,
+  pageFolio,
   W_INDEX,
   W_MAPPING,
   W_PRIVATE,
@@ -55,16 +57,16 @@ export const ENOMEM = -12;
 
 /** Folios taken off the LRU, linked through the memory map; each with one reference of the list's. */
 export interface IsolatedFolios {
-  head: number;
-  tail: number;
+  head: FolioId;
+  tail: FolioId;
 }
 
-export function isolatedAdd(m: Machine, list: IsolatedFolios, f: number): void {
+export function isolatedAdd(m: Machine, list: IsolatedFolios, f: FolioId): void {
   listSetNext(m.map, f, list.head);
   if (list.head === 0) list.tail = f;
   list.head = f;
 }
-function isolatedAddTail(m: Machine, list: IsolatedFolios, f: number): void {
+function isolatedAddTail(m: Machine, list: IsolatedFolios, f: FolioId): void {
   listSetNext(m.map, f, 0);
   if (list.head === 0) list.head = f;
   else listSetNext(m.map, list.tail, f);
@@ -73,8 +75,8 @@ function isolatedAddTail(m: Machine, list: IsolatedFolios, f: number): void {
 function isolatedPop(m: Machine, list: IsolatedFolios): FolioId {
   const f = list.head;
   list.head = listNext(m.map, f);
-  listSetNext(m.map, f, 0);
-  return f as FolioId;
+  listSetNext(m.map, f, NO_FOLIO);
+  return f;
 }
 
 /** Puts isolated folios back on the LRU, as if new there. @kernel mm/migrate.c putback_movable_pages (6.18) */
@@ -127,14 +129,16 @@ function migrateAnonMapping(m: Machine, src: FolioId, dst: FolioId): void {
     folioUnqueueDeferredSplit(m, src);
     modMthpStat(m, order, MTHP.nr_anon, 1);
   }
-  map[dst * PAGE_WORDS + W_INDEX] = map[src * PAGE_WORDS + W_INDEX];
-  map[dst * PAGE_WORDS + W_MAPPING] = map[src * PAGE_WORDS + W_MAPPING];
-  for (let i = 0; i < 1 << order; i++) copyPageWritten(m, dst + i, (src + i) as Pfn);
+  map[dst * FOLIO_WORDS + W_INDEX] = map[src * FOLIO_WORDS + W_INDEX];
+  map[dst * FOLIO_WORDS + W_MAPPING] = map[src * FOLIO_WORDS + W_MAPPING];
+  const from = folioPfn(map, src);
+  const to = folioPfn(map, dst);
+  for (let i = 0; i < 1 << order; i++) copyPageWritten(m, to + i, (from + i) as Pfn);
   if (!inSwapCache(folioFlags(map, src))) return;
   swapCacheReplaceFolio(m, dst, folioSwap(m, src));
   folioRefAdd(map, dst, 1 << order);
   folioRefAdd(map, src, -(1 << order));
-  map[src * PAGE_WORDS + W_PRIVATE] = 0;
+  map[src * FOLIO_WORDS + W_PRIVATE] = 0;
 }
 
 /**
@@ -160,8 +164,8 @@ function moveToNewFolio(m: Machine, src: FolioId, dst: FolioId): boolean {
     if (m.bytes !== null) m.bytes.copyFolio(dst, src);
   }
   if (!anon && (flags & PG.PG_private) !== 0) {
-    map[dst * PAGE_WORDS + W_PRIVATE] = map[src * PAGE_WORDS + W_PRIVATE];
-    map[src * PAGE_WORDS + W_PRIVATE] = 0;
+    map[dst * FOLIO_WORDS + W_PRIVATE] = map[src * FOLIO_WORDS + W_PRIVATE];
+    map[src * FOLIO_WORDS + W_PRIVATE] = 0;
     folioClear(map, src, PG.PG_private);
     folioRefAdd(map, src, -1);
     folioSet(map, dst, PG.PG_private);
@@ -193,11 +197,13 @@ function trySplitFolio(m: Machine, src: FolioId, list: IsolatedFolios): boolean 
   const done = folioSplit(m, src, small, 0, true);
   folioClear(map, src, PG.PG_locked);
   if (!done) return false;
-  for (let f = src as number; f < src + (1 << order); f += 1 << small) {
+  const start = folioPfn(map, src);
+  for (let p = start as number; p < start + (1 << order); p += 1 << small) {
+    const f = pageFolio(map, p as Pfn);
     if (f !== src) {
       // Pieces that nobody maps, or past the end of the file, are free by now.
-      if (folioRefCount(map, f as FolioId) === 0) continue;
-      folioRefAdd(map, f as FolioId, 1);
+      if (f === NO_FOLIO || folioRefCount(map, f) === 0) continue;
+      folioRefAdd(map, f, 1);
     }
     isolatedAddTail(m, list, f);
   }
@@ -217,7 +223,7 @@ export interface MigrationTarget<D> {
 export function migratePages<D>(m: Machine, list: IsolatedFolios, target: MigrationTarget<D>, data: D): number {
   const { map, vmstat } = m;
   const from: IsolatedFolios = { head: list.head, tail: list.tail };
-  const failed: IsolatedFolios = { head: 0, tail: 0 };
+  const failed: IsolatedFolios = { head: NO_FOLIO, tail: NO_FOLIO };
   let nrFailed = 0;
   let result = 0;
   while (from.head !== 0) {

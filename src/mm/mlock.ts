@@ -7,7 +7,7 @@
 import type { FolioId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { lruvecAddFolio, lruvecDelFolio } from './mm_inline.ts';
-import { folioClear, folioFlags, folioNrPages, folioRefAdd, folioSet, PAGE_WORDS, W_MLOCK_COUNT } from './mm_types.ts';
+import { FOLIO_WORDS, folioClear, folioFlags, folioNrPages, folioRefAdd, folioSet, W_MLOCK_COUNT } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { BATCH_SIZE, folioPut } from './swap.ts';
 import { VM_DONTEXPAND, VM_IO, VM_LOCKED, VM_MIXEDMAP, VM_PFNMAP } from './vma.ts';
@@ -107,10 +107,10 @@ function mlockNow(m: Machine, f: FolioId): void {
     if ((flags & PG_unevictable) === 0) return;
     move(m, f, PG_unevictable, 0);
     vmstat[V.unevictable_pgs_rescued] += folioNrPages(map, f);
-  } else if ((flags & PG_unevictable) !== 0) map[f * PAGE_WORDS + W_MLOCK_COUNT]++;
+  } else if ((flags & PG_unevictable) !== 0) map[f * FOLIO_WORDS + W_MLOCK_COUNT]++;
   else {
     move(m, f, PG_active, PG_unevictable);
-    map[f * PAGE_WORDS + W_MLOCK_COUNT] = 1;
+    map[f * FOLIO_WORDS + W_MLOCK_COUNT] = 1;
     vmstat[V.unevictable_pgs_culled] += folioNrPages(map, f);
   }
 }
@@ -120,7 +120,7 @@ function mlockNewNow(m: Machine, f: FolioId): void {
   const { map } = m;
   if ((folioFlags(map, f) & PG_mlocked) !== 0) {
     folioSet(map, f, PG_unevictable);
-    map[f * PAGE_WORDS + W_MLOCK_COUNT] = 1;
+    map[f * FOLIO_WORDS + W_MLOCK_COUNT] = 1;
     m.vmstat[V.unevictable_pgs_culled] += folioNrPages(map, f);
   }
   folioSet(map, f, PG_lru);
@@ -130,7 +130,7 @@ function mlockNewNow(m: Machine, f: FolioId): void {
 /** @kernel mm/mlock.c __munlock_folio (6.18) */
 function munlockNow(m: Machine, f: FolioId): void {
   const { map, vmstat } = m;
-  const w = f * PAGE_WORDS + W_MLOCK_COUNT;
+  const w = f * FOLIO_WORDS + W_MLOCK_COUNT;
   const flags = folioFlags(map, f);
   const onList = (flags & PG_lru) !== 0;
   const nr = folioNrPages(map, f);

@@ -6,13 +6,15 @@
  *   M2  nr_page_table_pages is the number of tables with a page of their own, and deposits;
  *   M3  the number of uses of a file is at least the number of areas that map it.
  */
+
 import { Bug } from '../base/errors.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import type { FolioId, MmId, Pfn, PtId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { getMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, NR_MM_COUNTERS } from './mm_struct.ts';
-import { folioMapping, folioTestAnon, PAGE_WORDS, pageFolio, W_MAPCOUNT } from './mm_types.ts';
+import { folioMapping, folioTestAnon, pageFolio } from './mm_types.ts';
 import { PGTY } from './page_flags.ts';
+import { pageType } from './page_type.ts';
 import {
   _PAGE_ACCESSED,
   _PAGE_DIRTY,
@@ -107,7 +109,7 @@ function checkTable(m: Machine, found: Found, table: PtId, base: number, reached
   claim(reached[table] === 0 && pt.mm[table] === found.mm, 'T2', what);
   reached[table] = 1;
   const frame = pt.pfn[table];
-  if (frame !== 0) claim(m.map[frame * PAGE_WORDS + W_MAPCOUNT] === PGTY.PGTY_table << 24, 'T3', what);
+  if (frame !== 0) claim(pageType(m.map, frame as Pfn) === PGTY.PGTY_table, 'T3', what);
   if (level < pt.top) found.tables++;
   found.tables += pt.deposits[table];
   const span = 2 ** (pt.shifts[level] + pt.pmdShift);

@@ -15,10 +15,10 @@ import { lruGenInit } from './lru_gen.ts';
 import { type Machine, type MachineConfig, PAGES_DELETED } from './machine.ts';
 import { KERNEL_RULES, memcgsInit } from './memcontrol.ts';
 import { poisonInit } from './memory_failure.ts';
+import { MemoryMap } from './memory_map.ts';
 import { mlockBatch } from './mlock.ts';
 import { lruvecsInit } from './mm_inline.ts';
 import { mmsInit } from './mm_struct.ts';
-import { PAGE_WORDS, W_PAGEBLOCK_ORDER } from './mm_types.ts';
 import { zonesInit } from './page_alloc.ts';
 import { memblockFreeAll } from './page_alloc_buddy.ts';
 import { pagePoolsInit } from './page_pool.ts';
@@ -47,6 +47,7 @@ export function machine(config: MachineConfig): Machine {
       `memory ${formatBytes(config.memory)}: expected at most ${formatBytes(FRAMES_MAX * config.pageSize)}`,
     );
   const geometry = config.pageTables ?? geometryOf(config.pageSize);
+  const deviceFrames = Math.floor((config.deviceMemory ?? 0) / config.pageSize);
   const zones = zonesInit(frames, config.pageSize, config.thp);
   const m: Machine = {
     config,
@@ -61,7 +62,7 @@ export function machine(config: MachineConfig): Machine {
     tracer: null,
     bytes: null,
     tlb: null,
-    map: new Int32Array((frames + Math.floor((config.deviceMemory ?? 0) / config.pageSize)) * PAGE_WORDS),
+    map: new MemoryMap(config.memmap ?? 'overlay', frames + deviceFrames, zones.pageblockOrder, config.pageSize),
     zones,
     lruvecs: lruvecsInit(4),
     lruGen: config.lru === 'mglru' ? lruGenInit(config.release) : null,
@@ -105,7 +106,6 @@ export function machine(config: MachineConfig): Machine {
     writeErrors: 0,
     wait: NO_FOLIO,
   };
-  m.map[W_PAGEBLOCK_ORDER] = zones.pageblockOrder;
   memblockFreeAll(m);
   return m;
 }

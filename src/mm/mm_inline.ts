@@ -16,7 +16,7 @@ import type { FolioId } from './ids.ts';
 import { lruGenAddFolio, lruGenAddSplitFolio, lruGenDelFolio } from './lru_gen.ts';
 import { type LruOrder, lruOrder, orderAdd } from './lru_order.ts';
 import type { Machine } from './machine.ts';
-import { type MemoryMap, PAGE_WORDS, W_FLAGS_1, W_MEMCG, W_NEXT, W_PREV } from './mm_types.ts';
+import { FOLIO_WORDS, largeOrder, type MemoryMap, W_NEXT, W_PREV } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { type ReclaimList, reclaimList } from './vmscan_anon.ts';
 import { V } from './vmstat.ts';
@@ -128,7 +128,7 @@ export function folioLruList(flags: number): number {
 
 /** Pages of a folio at word `w` of the map, by its flags. */
 export const nrPages = (map: MemoryMap, w: number, flags: number): number =>
-  (flags & PG_head) === 0 ? 1 : 1 << (map[w + W_FLAGS_1] & 0xff);
+  (flags & PG_head) === 0 ? 1 : 1 << largeOrder(map, w);
 
 /** Counts `folios` more folios of together `nr` pages on list `k`. @kernel include/linux/mm_inline.h update_lru_size (6.18) */
 export function updateLruSize(m: Machine, k: number, lru: number, nr: number, folios: number): void {
@@ -142,15 +142,15 @@ export function updateLruSize(m: Machine, k: number, lru: number, nr: number, fo
 export function lruvecAddFolio(m: Machine, f: FolioId): void {
   if (m.lruGen !== null && lruGenAddFolio(m, f, false)) return;
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const lru = folioLruList(flags);
-  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const k = map[w + map.memcg] * NR_LRU_LISTS + lru;
   const { head, tail } = m.lruvecs;
   const first = head[k];
   map[w + W_NEXT] = first << 1;
   map[w + W_PREV] = 0;
-  if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
+  if (first !== 0) map[first * FOLIO_WORDS + W_PREV] = f << 1;
   else tail[k] = f;
   head[k] = f;
   if (lru === LRU_INACTIVE_FILE || lru === LRU_ACTIVE_FILE) orderAdd(m.lruvecs.order[k], f, m.lruvecs.folios[k]);
@@ -161,15 +161,15 @@ export function lruvecAddFolio(m: Machine, f: FolioId): void {
 export function lruvecAddFolioTail(m: Machine, f: FolioId): void {
   if (m.lruGen !== null && lruGenAddFolio(m, f, true)) return;
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const lru = folioLruList(flags);
-  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const k = map[w + map.memcg] * NR_LRU_LISTS + lru;
   const { head, tail } = m.lruvecs;
   const last = tail[k];
   map[w + W_NEXT] = 0;
   map[w + W_PREV] = last << 1;
-  if (last !== 0) map[last * PAGE_WORDS + W_NEXT] = f << 1;
+  if (last !== 0) map[last * FOLIO_WORDS + W_NEXT] = f << 1;
   else head[k] = f;
   tail[k] = f;
   updateLruSize(m, k, lru, nrPages(map, w, flags), 1);
@@ -179,15 +179,15 @@ export function lruvecAddFolioTail(m: Machine, f: FolioId): void {
 export function lruvecDelFolio(m: Machine, f: FolioId): void {
   if (m.lruGen !== null && lruGenDelFolio(m, f, false)) return;
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const lru = folioLruList(flags);
-  const k = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+  const k = map[w + map.memcg] * NR_LRU_LISTS + lru;
   const next = map[w + W_NEXT] >>> 1;
   const prev = map[w + W_PREV] >>> 1;
-  if (next !== 0) map[next * PAGE_WORDS + W_PREV] = prev << 1;
+  if (next !== 0) map[next * FOLIO_WORDS + W_PREV] = prev << 1;
   else m.lruvecs.tail[k] = prev;
-  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = next << 1;
+  if (prev !== 0) map[prev * FOLIO_WORDS + W_NEXT] = next << 1;
   else m.lruvecs.head[k] = next;
   map[w + W_NEXT] = 0;
   map[w + W_PREV] = 0;
@@ -201,22 +201,22 @@ export function lruvecDelFolio(m: Machine, f: FolioId): void {
  */
 export function lruAddSplitFolio(m: Machine, from: FolioId, piece: FolioId): void {
   const { map } = m;
-  const w = from * PAGE_WORDS;
+  const w = from * FOLIO_WORDS;
   const flags = map[w];
   assert((flags & PG_lru) !== 0, 'lruAddSplitFolio: the folio that was split is on a list');
   if (m.lruGen !== null && (flags & PG_unevictable) === 0) {
-    map[piece * PAGE_WORDS] |= PG_lru;
+    map[piece * FOLIO_WORDS] |= PG_lru;
     lruGenAddSplitFolio(m, from, piece);
     return;
   }
-  const k = map[w + W_MEMCG] * NR_LRU_LISTS + folioLruList(flags);
-  const v = piece * PAGE_WORDS;
+  const k = map[w + map.memcg] * NR_LRU_LISTS + folioLruList(flags);
+  const v = piece * FOLIO_WORDS;
   const prev = map[w + W_PREV] >>> 1;
   map[v] |= PG_lru;
   map[v + W_NEXT] = from << 1;
   map[v + W_PREV] = prev << 1;
   map[w + W_PREV] = piece << 1;
-  if (prev !== 0) map[prev * PAGE_WORDS + W_NEXT] = piece << 1;
+  if (prev !== 0) map[prev * FOLIO_WORDS + W_NEXT] = piece << 1;
   else m.lruvecs.head[k] = piece;
   m.lruvecs.folios[k] += 1;
 }

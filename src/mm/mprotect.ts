@@ -45,7 +45,8 @@ function canChangeWritable(m: Machine, vma: VmaId, flags: number, pfn: number): 
   if ((area & VM_WRITE) === 0 || (flags & _PAGE_PROTNONE) !== 0) return false;
   if ((area & VM_SHARED) !== 0) return (flags & _PAGE_DIRTY) !== 0;
   if ((flags & _PAGE_SPECIAL) !== 0) return false;
-  return folioTestAnon(m.map, pageFolio(m.map, pfn as Pfn)) && pageAnonExclusive(m, pfn as Pfn);
+  const f = pageFolio(m.map, pfn as Pfn);
+  return folioTestAnon(m.map, f) && pageAnonExclusive(m, f, pfn as Pfn);
 }
 
 /** @kernel mm/mmap.c vma_wants_writenotify (6.18) */

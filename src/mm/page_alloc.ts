@@ -23,17 +23,7 @@ import { assert } from '../base/errors.ts';
 import { __GFP_COMP, __GFP_KSWAPD_RECLAIM } from './gfp.ts';
 import { type FolioId, NO_FOLIO, NO_PFN, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import {
-  clearCompoundPage,
-  initFolio,
-  PAGE_WORDS,
-  prepCompoundPage,
-  W_FLAGS_1,
-  W_INDEX,
-  W_MAPCOUNT,
-  W_MAPPING,
-  W_REFCOUNT,
-} from './mm_types.ts';
+import { FOLIO_WORDS, folioFini, folioInit, folioPfn, type MemoryMap, W_MAPPING } from './mm_types.ts';
 import { MAX_NR_ZONES, pageZone, ZONE_NORMAL, type Zones, zonesTable } from './mmzone.ts';
 import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
 import { allocPagesSlowpath } from './page_alloc_slowpath.ts';
@@ -54,11 +44,9 @@ import {
   rmqueueQuick,
 } from './page_alloc_zonelist.ts';
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_large_rmappable } from './page_flags.ts';
-import { freeHwpoisonedPages } from './page_poison.ts';
-import { folioHasHwpoisoned } from './page_type.ts';
+import { freePagesBut, hwpoisonedPages } from './page_poison.ts';
+import { dropLastCount, folioHasHwpoisoned, pageFlag, pagesFini, pagesInit, setPageCount } from './page_type.ts';
 import { V } from './vmstat.ts';
-
-const { PG_head, PG_hwpoison } = PG;
 
 export type { Zones } from './mmzone.ts';
 
@@ -89,9 +77,9 @@ export function setMarks(zones: Zones, thp: boolean): void {
   if (thp) setupPerZoneWmarks(zones, Math.max(kbytes, recommendedMinFreeKbytes(zones)));
 }
 
-/** 2^order pages without a reference, made one compound page if the request says so; 0: out of memory. @kernel mm/page_alloc.c __alloc_frozen_pages_noprof (6.18) */
-export function allocFrozenPages(m: Machine, gfp: number, order: number): Pfn {
-  const { zones, map } = m;
+/** 2^order pages as they lay on the free lists; 0: out of memory. */
+function takePages(m: Machine, gfp: number, order: number): Pfn {
+  const { zones } = m;
   if (order > zones.maxOrder) return NO_PFN;
   const highest = gfpZone(gfp);
   let pfn = order === 0 && highest === ZONE_NORMAL ? rmqueueQuick(m, gfpMigratetype(gfp)) : 0;
@@ -102,56 +90,75 @@ export function allocFrozenPages(m: Machine, gfp: number, order: number): Pfn {
   }
   if (pfn === 0) {
     pfn = allocPagesSlowpath(m, gfp, order);
-    if (pfn === 0) return NO_PFN;
   }
-  initFolio(map, pfn as FolioId);
-  if (order > 0 && (gfp & __GFP_COMP) !== 0) prepCompoundPage(map, pfn as Pfn, order);
   return pfn as Pfn;
 }
 
-/** The same with one reference. @kernel mm/page_alloc.c __alloc_pages_noprof (6.18) */
+/** 2^order pages without a reference, made one block if the request says so; 0: out of memory. @kernel mm/page_alloc.c __alloc_frozen_pages_noprof (6.18) */
+export function allocFrozenPages(m: Machine, gfp: number, order: number): Pfn {
+  const pfn = takePages(m, gfp, order);
+  if (pfn !== 0) pagesInit(m.map, pfn, order, (gfp & __GFP_COMP) !== 0);
+  return pfn;
+}
+
+/** The same with one reference, where such pages have a count. @kernel mm/page_alloc.c __alloc_pages_noprof (6.18) */
 export function allocPages(m: Machine, gfp: number, order: number): Pfn {
   const pfn = allocFrozenPages(m, gfp, order);
-  if (pfn !== 0) m.map[pfn * PAGE_WORDS + W_REFCOUNT] = 1;
+  if (pfn !== 0) setPageCount(m.map, pfn, 1);
   return pfn;
 }
 
 /** A folio of 2^order pages with one reference; 0: out of memory. @kernel mm/page_alloc.c __folio_alloc_noprof (6.18) */
 export function folioAlloc(m: Machine, gfp: number, order: number): FolioId {
-  const pfn = allocFrozenPages(m, gfp | __GFP_COMP, order);
-  if (pfn === 0) return NO_FOLIO;
-  const w = pfn * PAGE_WORDS;
-  m.map[w + W_REFCOUNT] = 1;
-  if (order > 0) m.map[w + W_FLAGS_1] |= PG_large_rmappable;
-  return pfn as number as FolioId;
+  const pfn = takePages(m, gfp | __GFP_COMP, order);
+  return pfn === 0 ? NO_FOLIO : folioNew(m.map, pfn, order);
 }
 
-/** Gives back 2^order pages that nobody refers to. @kernel mm/page_alloc.c __free_frozen_pages (6.18) */
-export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
+/** Makes a folio with one reference of pages that were taken. */
+export function folioNew(map: MemoryMap, pfn: Pfn, order: number): FolioId {
+  const f = folioInit(map, pfn, order);
+  const w = f * FOLIO_WORDS;
+  map[w + map.refcount] = 1;
+  if (order > 0) map[w + map.flags1] |= PG_large_rmappable;
+  return f;
+}
+
+/** Gives back a folio and its pages. Nobody refers to it. @kernel mm/page_alloc.c __free_frozen_pages (6.18) */
+export function freeFrozenFolio(m: Machine, f: FolioId, order: number): void {
   const { map } = m;
-  const w = pfn * PAGE_WORDS;
-  const flags = map[w];
-  assert(map[w + W_REFCOUNT] === 0, 'freeFrozenPages: nobody refers to the page');
-  assert((flags & PAGE_FLAGS_CHECK_AT_FREE) === 0, 'freeFrozenPages: no flag that is checked at free is set');
+  const w = f * FOLIO_WORDS;
+  assert(map[w + map.refcount] === 0, 'freeFrozenPages: nobody refers to the page');
+  assert((map[w] & PAGE_FLAGS_CHECK_AT_FREE) === 0, 'freeFrozenPages: no flag that is checked at free is set');
   assert(
-    map[w + W_MAPPING] >> 2 === 0 && map[w + W_MAPCOUNT] === -1,
+    map[w + W_MAPPING] >> 2 === 0 && map[w + map.mapcount] === -1,
     'freeFrozenPages: in no file, not mapped, not free',
   );
-  if ((flags & PG_hwpoison) !== 0 || (order > 0 && folioHasHwpoisoned(map, pfn))) {
-    freeHwpoisonedPages(m, pfn, order);
+  const poisoned = (map[w] & PG.PG_hwpoison) !== 0 || (order > 0 && folioHasHwpoisoned(map, folioPfn(map, f)));
+  const bad = poisoned ? hwpoisonedPages(m, folioPfn(map, f), order) : null;
+  const pfn = folioFini(map, f, order);
+  if (bad !== null) {
+    freePagesBut(m, pfn, order, bad);
     return;
   }
-  if (order > 0 && (flags & PG_head) !== 0) clearCompoundPage(map, pfn, order);
-  map[w] = 0;
-  map[w + W_MAPPING] = 0;
-  map[w + W_INDEX] = 0;
+  m.vmstat[V.pgfree] += 1 << order;
+  freeFrozenPageCommit(m, pageZone(m.zones, pfn), pfn, order);
+}
+
+/** Gives back 2^order pages that are no folio's and that nobody refers to. @kernel mm/page_alloc.c __free_frozen_pages (6.18) */
+export function freeFrozenPages(m: Machine, pfn: Pfn, order: number): void {
+  const bad =
+    folioHasHwpoisoned(m.map, pfn) || pageFlag(m.map, pfn, PG.PG_hwpoison) ? hwpoisonedPages(m, pfn, order) : null;
+  pagesFini(m.map, pfn, order);
+  if (bad !== null) {
+    freePagesBut(m, pfn, order, bad);
+    return;
+  }
   m.vmstat[V.pgfree] += 1 << order;
   freeFrozenPageCommit(m, pageZone(m.zones, pfn), pfn, order);
 }
 
 /** Drops the one reference of a block that allocPages gave, and frees it. @kernel mm/page_alloc.c __free_pages (6.18) */
 export function freePages(m: Machine, pfn: Pfn, order: number): void {
-  assert(m.map[pfn * PAGE_WORDS + W_REFCOUNT] === 1, 'freePages: nobody else refers to the page');
-  m.map[pfn * PAGE_WORDS + W_REFCOUNT] = 0;
+  dropLastCount(m.map, pfn);
   freeFrozenPages(m, pfn, order);
 }

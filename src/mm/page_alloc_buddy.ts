@@ -7,8 +7,9 @@
  *
  * @kernel mm/page_alloc.c __free_one_page (6.18)
  */
+import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_FLAGS_1, W_INDEX, W_MAPCOUNT, W_NEXT, W_PREV, W_PRIVATE } from './mm_types.ts';
+import { folioOrder, folioPfn, folioTest, pageFolio } from './mm_types.ts';
 import {
   areaRow,
   MAX_NR_ZONES,
@@ -21,18 +22,21 @@ import {
   type Zones,
 } from './mmzone.ts';
 import { zoneWatermarkOk } from './page_alloc_watermark.ts';
-import { PG, PGTY } from './page_flags.ts';
+import { PG } from './page_flags.ts';
+import {
+  buddyOrder,
+  buddyType,
+  clearBuddy,
+  freeNext,
+  freePrev,
+  freeSetNext,
+  freeSetPrev,
+  pageBuddy,
+  pageGuard,
+  setBuddy,
+  setGuard,
+} from './page_free.ts';
 import { V } from './vmstat.ts';
-
-/** The _mapcount word of the first page of a free block. */
-export const BUDDY_WORD: number = PGTY.PGTY_buddy << 24;
-/** The same of a guard: left over beside an allocation, on no list, until its buddy is freed. */
-const GUARD_WORD: number = PGTY.PGTY_guard << 24;
-
-/** Does a free block start at this frame? Frames behind the cursor are not asked. @kernel include/linux/page-flags.h PageBuddy (6.18) */
-export const pageBuddy = (m: Machine, pfn: number): boolean => m.map[pfn * PAGE_WORDS + W_MAPCOUNT] === BUDDY_WORD;
-/** Order of the free block that starts there. @kernel mm/internal.h buddy_order (6.18) */
-export const buddyOrder = (m: Machine, pfn: number): number => m.map[pfn * PAGE_WORDS + W_PRIVATE];
 
 /** Pages enter (positive) or leave the free lists of a type. @kernel mm/page_alloc.c account_freepages (6.18) */
 export function accountFreepages(m: Machine, zone: number, nr: number, type: number): void {
@@ -49,24 +53,21 @@ function addToFreeList(m: Machine, zone: number, pfn: number, order: number, typ
   const { head, tail: tails, count } = zones.area;
   const row = areaRow(zones, zone, order, type);
   if (tail && order === zones.maxOrder && type === MIGRATE_MOVABLE) reachAll(m, zone);
-  const w = pfn * PAGE_WORDS;
-  map[w + W_MAPCOUNT] = BUDDY_WORD;
-  map[w + W_PRIVATE] = order;
-  map[w + W_INDEX] = type;
+  setBuddy(map, pfn, order, type);
   count[row]++;
   if (tail) {
     const last = tails[row];
-    map[w + W_NEXT] = 0;
-    map[w + W_PREV] = last << 1;
+    freeSetNext(map, pfn, 0);
+    freeSetPrev(map, pfn, last);
     if (last === 0) head[row] = pfn;
-    else map[last * PAGE_WORDS + W_NEXT] = pfn << 1;
+    else freeSetNext(map, last, pfn);
     tails[row] = pfn;
   } else {
     const first = head[row];
-    map[w + W_NEXT] = first << 1;
-    map[w + W_PREV] = 0;
+    freeSetNext(map, pfn, first);
+    freeSetPrev(map, pfn, 0);
     if (first === 0) tails[row] = pfn;
-    else map[first * PAGE_WORDS + W_PREV] = pfn << 1;
+    else freeSetPrev(map, first, pfn);
     head[row] = pfn;
   }
   if (order >= zones.pageblockOrder && type !== MIGRATE_ISOLATE) m.vmstat[V.nr_free_pages_blocks] += 1 << order;
@@ -76,17 +77,15 @@ function addToFreeList(m: Machine, zone: number, pfn: number, order: number, typ
 export function delFromFreeList(m: Machine, zone: number, pfn: number, order: number): void {
   const { map, zones } = m;
   const { head, tail, count } = zones.area;
-  const w = pfn * PAGE_WORDS;
-  const type = map[w + W_INDEX];
+  const type = buddyType(map, pfn);
   const row = areaRow(zones, zone, order, type);
-  const next = map[w + W_NEXT] >>> 1;
-  const prev = map[w + W_PREV] >>> 1;
+  const next = freeNext(map, pfn);
+  const prev = freePrev(map, pfn);
   if (prev === 0) head[row] = next;
-  else map[prev * PAGE_WORDS + W_NEXT] = next << 1;
+  else freeSetNext(map, prev, next);
   if (next === 0) tail[row] = prev;
-  else map[next * PAGE_WORDS + W_PREV] = prev << 1;
-  map[w + W_MAPCOUNT] = -1;
-  map[w + W_PRIVATE] = 0;
+  else freeSetPrev(map, next, prev);
+  clearBuddy(map, pfn);
   count[row]--;
   if (order < zones.pageblockOrder) return;
   if (type !== MIGRATE_ISOLATE) m.vmstat[V.nr_free_pages_blocks] -= 1 << order;
@@ -203,9 +202,8 @@ export function freeOnePage(
       return;
     }
     const buddy = pfn ^ (1 << order);
-    const w = buddy * PAGE_WORDS;
-    const word = map[w + W_MAPCOUNT];
-    if (buddy >= end || (word !== BUDDY_WORD && word !== GUARD_WORD) || map[w + W_PRIVATE] !== order) break;
+    const guard = pageGuard(map, buddy);
+    if (buddy >= end || !(guard || pageBuddy(map, buddy)) || buddyOrder(map, buddy) !== order) break;
     if (order >= pageblockOrder) {
       const other = pageblockType(zones, buddy);
       if (other !== type) {
@@ -213,7 +211,7 @@ export function freeOnePage(
         changePageblockRange(zones, buddy, order, type);
       }
     }
-    if (word === GUARD_WORD) clearPageGuard(m, zone, buddy, order, type);
+    if (guard) clearPageGuard(m, zone, buddy, order, type);
     else delFromFreeList(m, zone, buddy, order);
     pfn &= buddy;
     order++;
@@ -221,8 +219,7 @@ export function freeOnePage(
   let tail = toTail;
   if (!tail && order < maxOrder - 1) {
     const up = (pfn & ~(1 << order)) ^ (1 << (order + 1));
-    const w = up * PAGE_WORDS;
-    tail = up < end && map[w + W_MAPCOUNT] === BUDDY_WORD && map[w + W_PRIVATE] === order + 1;
+    tail = up < end && pageBuddy(map, up) && buddyOrder(map, up) === order + 1;
   }
   addToFreeList(m, zone, pfn, order, type, tail);
 }
@@ -246,17 +243,13 @@ export function expand(m: Machine, zone: number, pfn: number, low: number, high:
 
 /** Makes a free block a guard: nobody gets it while its buddy is out. @kernel mm/debug_page_alloc.c __set_page_guard (6.18) */
 function setPageGuard(m: Machine, zone: number, pfn: number, order: number, type: number): void {
-  const w = pfn * PAGE_WORDS;
-  m.map[w + W_MAPCOUNT] = GUARD_WORD;
-  m.map[w + W_PRIVATE] = order;
+  setGuard(m.map, pfn, order);
   accountFreepages(m, zone, -(1 << order), type);
 }
 
 /** A guard joins its buddy that was freed. (The kernel does not count its pages as free again.) @kernel mm/debug_page_alloc.c __clear_page_guard (6.18) */
 function clearPageGuard(m: Machine, zone: number, pfn: number, order: number, type: number): void {
-  const w = pfn * PAGE_WORDS;
-  m.map[w + W_MAPCOUNT] = -1;
-  m.map[w + W_PRIVATE] = 0;
+  clearBuddy(m.map, pfn);
   accountFreepages(m, zone, 1 << order, type);
 }
 
@@ -287,7 +280,7 @@ export function changePageblockRange(zones: Zones, pfn: number, order: number, t
 
 /** Moves a listed block to another type's list, at the tail. @kernel mm/page_alloc.c move_to_free_list (6.18) */
 export function moveToFreeList(m: Machine, zone: number, pfn: number, order: number, type: number): void {
-  const was = m.map[pfn * PAGE_WORDS + W_INDEX];
+  const was = buddyType(m.map, pfn);
   delFromFreeList(m, zone, pfn, order);
   accountFreepages(m, zone, -(1 << order), was);
   addToFreeList(m, zone, pfn, order, type, true);
@@ -305,14 +298,16 @@ export function prepMoveFreepagesBlock(m: Machine, zone: number, start: number):
   let free = 0;
   let movable = 0;
   for (let pfn = start; pfn < end; ) {
-    const w = pfn * PAGE_WORDS;
     let nr = 1;
-    if (map[w + W_MAPCOUNT] === BUDDY_WORD) {
-      nr = 1 << map[w + W_PRIVATE];
+    if (pageBuddy(map, pfn)) {
+      nr = 1 << buddyOrder(map, pfn);
       free += nr;
     } else {
-      if ((map[w] & PG.PG_head) !== 0) nr = Math.min(1 << (map[w + W_FLAGS_1] & 0xff), end - pfn);
-      if ((map[w] & PG.PG_lru) !== 0) movable += nr;
+      const f = pageFolio(map, pfn as Pfn);
+      if (f !== NO_FOLIO && folioPfn(map, f) === pfn) {
+        nr = Math.min(1 << folioOrder(map, f), end - pfn);
+        if (folioTest(map, f, PG.PG_lru)) movable += nr;
+      }
     }
     pfn += nr;
   }
@@ -325,11 +320,11 @@ export function prepMoveFreepagesBlock(m: Machine, zone: number, start: number):
 export function moveFreepages(m: Machine, zone: number, start: number, type: number): void {
   const end = start + (1 << m.zones.pageblockOrder);
   for (let pfn = start; pfn < end; ) {
-    if (!pageBuddy(m, pfn)) {
+    if (!pageBuddy(m.map, pfn)) {
       pfn++;
       continue;
     }
-    const order = buddyOrder(m, pfn);
+    const order = buddyOrder(m.map, pfn);
     moveToFreeList(m, zone, pfn, order, type);
     pfn += 1 << order;
   }
@@ -350,7 +345,7 @@ export function moveFreepagesBlock(m: Machine, zone: number, pfn: number, type: 
  */
 export function isolateFreePage(m: Machine, zone: number, pfn: number, order: number): number {
   const { zones } = m;
-  const type = m.map[pfn * PAGE_WORDS + W_INDEX];
+  const type = buddyType(m.map, pfn);
   if (type !== MIGRATE_ISOLATE) {
     if (!zoneWatermarkOk(zones, zone, 0, zones.zone.min[zone] + (1 << order), 0, 0)) return 0;
     accountFreepages(m, zone, -(1 << order), type);

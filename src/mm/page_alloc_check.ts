@@ -1,7 +1,8 @@
 /** Walks what the physical allocator holds and throws at the first broken invariant; they are listed in page_alloc.ts. */
 import { Bug } from '../base/errors.ts';
+import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { listNext, listPrev, PAGE_WORDS, W_INDEX, W_MAPCOUNT, W_REFCOUNT } from './mm_types.ts';
+import { folioFlags, folioPfn, folioRefCount, type MemoryMap, pageFolio } from './mm_types.ts';
 import {
   areaRow,
   MAX_NR_ZONES,
@@ -14,7 +15,7 @@ import {
   NR_PCP_LISTS,
   pageblockType,
 } from './mmzone.ts';
-import { BUDDY_WORD, buddyOrder, pageBuddy } from './page_alloc_buddy.ts';
+import { buddyOrder, buddyType, freeNext, freePrev, pageBuddy } from './page_free.ts';
 import { atLeast } from './release.ts';
 import { V } from './vmstat.ts';
 
@@ -65,8 +66,8 @@ function checkFreeList(m: Machine, zone: number, order: number, type: number): n
   const row = areaRow(zones, zone, order, type);
   let blocks = 0;
   let prev = 0;
-  for (let pfn = head[row]; pfn !== 0; pfn = listNext(map, pfn)) {
-    claim(listPrev(map, pfn) === prev, 'B5 linked both ways', m, pfn);
+  for (let pfn = head[row]; pfn !== 0; pfn = freeNext(map, pfn)) {
+    claim(freePrev(map, pfn) === prev, 'B5 linked both ways', m, pfn);
     checkFreeBlock(m, zone, pfn, order, type);
     prev = pfn;
     blocks++;
@@ -78,24 +79,29 @@ function checkFreeList(m: Machine, zone: number, order: number, type: number): n
   return blocks;
 }
 
+/** No flag, no reference, and no folio's. */
+function plain(map: MemoryMap, pfn: number): boolean {
+  const f = pageFolio(map, pfn as Pfn);
+  return f === NO_FOLIO || (folioFlags(map, f) === 0 && folioRefCount(map, f) === 0 && folioPfn(map, f) === pfn);
+}
+
 function checkFreeBlock(m: Machine, zone: number, pfn: number, order: number, type: number): void {
   const { map, zones } = m;
   const t = zones.zone;
   const nr = 2 ** order;
   claim(pfn % nr === 0, 'B2 aligned', m, pfn);
   claim(pfn >= t.start[zone] && pfn + nr <= t.end[zone], 'B2 in its zone', m, pfn);
-  const w = pfn * PAGE_WORDS;
-  claim(map[w + W_MAPCOUNT] === BUDDY_WORD && buddyOrder(m, pfn) === order, 'B3 buddy of its order', m, pfn);
-  claim(map[w + W_INDEX] === type && map[w + W_REFCOUNT] === 0, 'B3 type, and no reference', m, pfn);
+  claim(pageBuddy(map, pfn) && buddyOrder(map, pfn) === order, 'B3 buddy of its order', m, pfn);
+  claim(buddyType(map, pfn) === type, 'B3 type', m, pfn);
   for (let p = pfn; p < pfn + nr; p++) {
-    claim(map[p * PAGE_WORDS] === 0, 'B3 no flag', m, p);
-    claim(p === pfn || !pageBuddy(m, p), 'B3 one head', m, p);
+    claim(plain(map, p), 'B3 no flag, and no reference', m, p);
+    claim(p === pfn || !pageBuddy(map, p), 'B3 one head', m, p);
   }
   const block = pageblockType(zones, pfn);
   if (atLeast(m.release, '6.12')) claim(block === type, 'B6 type of its page block', m, pfn);
   if (order === zones.maxOrder) return;
   const buddy = pfn ^ nr;
-  if (buddy >= t.end[zone] || !pageBuddy(m, buddy) || buddyOrder(m, buddy) !== order) return;
+  if (buddy >= t.end[zone] || !pageBuddy(map, buddy) || buddyOrder(map, buddy) !== order) return;
   const other = pageblockType(zones, buddy);
   const apart = order >= zones.pageblockOrder && block !== other;
   claim(apart && Math.max(block, other) >= MIGRATE_PCPTYPES, 'B4 no two free buddies', m, pfn);
@@ -110,9 +116,9 @@ function checkPcpLists(m: Machine, zone: number): number {
     const order = i < NR_LOWORDER_PCP_LISTS ? Math.floor(i / MIGRATE_PCPTYPES) : zones.pmdOrder;
     let blocks = 0;
     let prev = 0;
-    for (let pfn = head[row]; pfn !== 0; pfn = listNext(map, pfn)) {
-      claim(listPrev(map, pfn) === prev, 'B5 per-CPU list linked both ways', m, pfn);
-      claim(!pageBuddy(m, pfn) && map[pfn * PAGE_WORDS] === 0, 'B3 per-CPU page: no flag, not listed', m, pfn);
+    for (let pfn = head[row]; pfn !== 0; pfn = freeNext(map, pfn)) {
+      claim(freePrev(map, pfn) === prev, 'B5 per-CPU list linked both ways', m, pfn);
+      claim(!pageBuddy(map, pfn) && plain(map, pfn), 'B3 per-CPU page: no flag, not listed', m, pfn);
       prev = pfn;
       blocks++;
     }

@@ -10,7 +10,6 @@
  * @kernel mm/page_alloc.c nr_pcp_high (6.18)
  */
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_NEXT, W_PREV } from './mm_types.ts';
 import {
   MAX_NR_ZONES,
   MIGRATE_ISOLATE,
@@ -29,6 +28,7 @@ import {
 import { freeOnePage, splitLargeBuddy } from './page_alloc_buddy.ts';
 import { RMQUEUE_NORMAL, rmqueueAny } from './page_alloc_fallback.ts';
 import { highWmarkPages, PCP_BATCH_SCALE_MAX, zoneWatermarkOk } from './page_alloc_watermark.ts';
+import { freeNext, freePrev, freeSetNext, freeSetPrev, pcpSetLinks } from './page_free.ts';
 
 /** @kernel mm/page_alloc.c pcp_allowed_order (6.18) */
 export const pcpAllowedOrder = (zones: Zones, order: number): boolean =>
@@ -75,10 +75,9 @@ function rmqueueBulk(m: Machine, zone: number, order: number, nr: number, row: n
     const pfn = rmqueueAny(m, zone, order, type, flags);
     if (pfn === 0) break;
     const last = tail[row];
-    map[pfn * PAGE_WORDS + W_NEXT] = 0;
-    map[pfn * PAGE_WORDS + W_PREV] = last << 1;
+    pcpSetLinks(map, pfn, 0, last);
     if (last === 0) head[row] = pfn;
-    else map[last * PAGE_WORDS + W_NEXT] = pfn << 1;
+    else freeSetNext(map, last, pfn);
     tail[row] = pfn;
   }
   zones.zone.pcpCount[zone] += i << order;
@@ -97,10 +96,10 @@ export function rmqueuePcplist(m: Machine, zone: number, order: number, type: nu
     pfn = head[row];
     if (pfn === 0) return 0;
   }
-  const next = map[pfn * PAGE_WORDS + W_NEXT] >>> 1;
+  const next = freeNext(map, pfn);
   head[row] = next;
   if (next === 0) tail[row] = 0;
-  else map[next * PAGE_WORDS + W_PREV] = 0;
+  else freeSetPrev(map, next, 0);
   pcpCount[zone] -= 1 << order;
   return pfn;
 }
@@ -154,10 +153,10 @@ function freePcppagesBulk(m: Machine, zone: number, nr: number, first: number): 
     const order = pindexToOrder(zones, pindex);
     while (left > 0 && tail[row] !== 0) {
       const pfn = tail[row];
-      const prev = map[pfn * PAGE_WORDS + W_PREV] >>> 1;
+      const prev = freePrev(map, pfn);
       tail[row] = prev;
       if (prev === 0) head[row] = 0;
-      else map[prev * PAGE_WORDS + W_NEXT] = 0;
+      else freeSetNext(map, prev, 0);
       pcpCount[zone] -= 1 << order;
       left -= 1 << order;
       freeOnePage(m, zone, pfn, order, zones.blocks[pfn >>> zones.pageblockOrder] & PB_TYPE, false);
@@ -179,10 +178,9 @@ export function freePageQuick(m: Machine, zone: number, pfn: number): boolean {
   const { head, tail } = zones.pcp;
   const row = zone * NR_PCP_LISTS + MIGRATE_MOVABLE;
   const first = head[row];
-  map[pfn * PAGE_WORDS + W_NEXT] = first << 1;
-  map[pfn * PAGE_WORDS + W_PREV] = 0;
+  pcpSetLinks(map, pfn, first, 0);
   if (first === 0) tail[row] = pfn;
-  else map[first * PAGE_WORDS + W_PREV] = pfn << 1;
+  else freeSetPrev(map, first, pfn);
   head[row] = pfn;
   t.pcpCount[zone] = count;
   t.pcpAllocFactor[zone] >>= 1;
@@ -206,10 +204,9 @@ export function freeFrozenPageCommit(m: Machine, zone: number, pfn: number, orde
   const row = zone * NR_PCP_LISTS + pindex;
   t.pcpAllocFactor[zone] >>= 1;
   const first = head[row];
-  map[pfn * PAGE_WORDS + W_NEXT] = first << 1;
-  map[pfn * PAGE_WORDS + W_PREV] = 0;
+  pcpSetLinks(map, pfn, first, 0);
   if (first === 0) tail[row] = pfn;
-  else map[first * PAGE_WORDS + W_PREV] = pfn << 1;
+  else freeSetPrev(map, first, pfn);
   head[row] = pfn;
   t.pcpCount[zone] += 1 << order;
 
@@ -245,4 +242,14 @@ export function drainZonePages(m: Machine, zone: number): void {
 /** @kernel mm/page_alloc.c drain_all_pages (6.18) */
 export function drainAllPages(m: Machine): void {
   for (let zone = 0; zone < MAX_NR_ZONES; zone++) drainZonePages(m, zone);
+}
+
+/** The blocks on per-CPU lists: order by first frame. */
+export function pcpBlocks(m: Machine): Map<number, number> {
+  const blocks = new Map<number, number>();
+  const { head } = m.zones.pcp;
+  for (let row = 0; row < MAX_NR_ZONES * NR_PCP_LISTS; row++)
+    for (let pfn = head[row]; pfn !== 0; pfn = freeNext(m.map, pfn))
+      blocks.set(pfn, pindexToOrder(m.zones, row % NR_PCP_LISTS));
+  return blocks;
 }

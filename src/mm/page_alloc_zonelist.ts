@@ -8,7 +8,6 @@
  */
 import { __GFP_DMA, __GFP_DMA32 } from './gfp.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_NEXT, W_PREV } from './mm_types.ts';
 import {
   MAX_NR_ZONES,
   MIGRATE_HIGHATOMIC,
@@ -35,6 +34,7 @@ import {
   wmarkPages,
   zoneWatermarkFast,
 } from './page_alloc_watermark.ts';
+import { freeNext, freeSetPrev } from './page_free.ts';
 import { kswapd, wakeupKswapd } from './vmscan.ts';
 import { V } from './vmstat.ts';
 
@@ -123,10 +123,10 @@ export function rmqueueQuick(m: Machine, type: number): number {
   if (pfn === 0) return 0;
   t.pcpFreeCount[ZONE_NORMAL] >>= 1;
   t.pcpCount[ZONE_NORMAL] -= 1;
-  const next = map[pfn * PAGE_WORDS + W_NEXT] >>> 1;
+  const next = freeNext(map, pfn);
   head[row] = next;
   if (next === 0) tail[row] = 0;
-  else map[next * PAGE_WORDS + W_PREV] = 0;
+  else freeSetPrev(map, next, 0);
   m.vmstat[PGALLOC + ZONE_NORMAL] += 1;
   return pfn;
 }

@@ -14,7 +14,7 @@
 import { __GFP_KSWAPD_RECLAIM, __GFP_MOVABLE, __GFP_NOWARN } from './gfp.ts';
 import type { FolioId, Pfn, SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioClear, folioMemcg, folioNrPages, folioOrder, folioSet, folioTest } from './mm_types.ts';
+import { folioClear, folioMemcg, folioNrPages, folioOrder, folioPfn, folioSet, folioTest } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { folioRotateReclaimable } from './swap.ts';
 import { folioSwap, swapDevice } from './swap_table.ts';
@@ -67,7 +67,8 @@ export function swapWriteout(m: Machine, f: FolioId): number {
 
 /** @kernel mm/page_io.c is_folio_zero_filled (6.18) */
 function isFolioZeroFilled(m: Machine, f: FolioId, nr: number): boolean {
-  for (let p = f as number; p < f + nr; p++) if (!pageZeroFilled(m, p as Pfn)) return false;
+  const pfn = folioPfn(m.map, f);
+  for (let p = pfn as number; p < pfn + nr; p++) if (!pageZeroFilled(m, p as Pfn)) return false;
   return true;
 }
 

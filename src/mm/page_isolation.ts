@@ -7,8 +7,9 @@
  *
  * @kernel mm/page_alloc.c alloc_contig_range_noprof (6.18)
  */
+
 import { GFP_HIGHUSER_MOVABLE } from './gfp.ts';
-import type { FolioId, Pfn } from './ids.ts';
+import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
   type IsolatedFolios,
@@ -20,17 +21,11 @@ import {
 import { folioNrPages, folioTest, pageFolio } from './mm_types.ts';
 import { MIGRATE_ISOLATE, pageblockType, pageZone, setPageblockType } from './mmzone.ts';
 import { folioAlloc } from './page_alloc.ts';
-import {
-  buddyOrder,
-  delFromFreeList,
-  moveFreepagesBlock,
-  pageBuddy,
-  reachTo,
-  splitLargeBuddy,
-} from './page_alloc_buddy.ts';
+import { delFromFreeList, moveFreepagesBlock, reachTo, splitLargeBuddy } from './page_alloc_buddy.ts';
 import { drainAllPages } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
-import { initPage } from './page_type.ts';
+import { buddyOrder, pageBuddy } from './page_free.ts';
+import { pagesInit } from './page_type.ts';
 import { folioIsolateLru, folioPut, lruAddDrain } from './swap.ts';
 
 /** Folios moved at a time. @kernel include/linux/swap.h SWAP_CLUSTER_MAX (6.18) */
@@ -75,8 +70,8 @@ export function freeContigRange(m: Machine, start: Pfn, end: Pfn): void {
 /** Is all of it free or on an LRU list? The cheap look before anything is done. @kernel mm/page_isolation.c has_unmovable_pages (6.18) */
 function isEmptiable(m: Machine, start: Pfn, end: Pfn): boolean {
   for (let pfn = start; pfn < end; ) {
-    if (pageBuddy(m, pfn)) {
-      pfn = (pfn + (1 << buddyOrder(m, pfn))) as Pfn;
+    if (pageBuddy(m.map, pfn)) {
+      pfn = (pfn + (1 << buddyOrder(m.map, pfn))) as Pfn;
       continue;
     }
     const f = pageFolio(m.map, pfn);
@@ -109,14 +104,14 @@ function isolate(m: Machine, zone: number, start: Pfn, end: Pfn): number[] | nul
 function migrateRange(m: Machine, start: Pfn, end: Pfn): boolean {
   const { map } = m;
   for (let pfn = start; pfn < end; ) {
-    const list: IsolatedFolios = { head: 0, tail: 0 };
+    const list: IsolatedFolios = { head: NO_FOLIO, tail: NO_FOLIO };
     for (let n = 0; pfn < end && n < BATCH; ) {
-      if (pageBuddy(m, pfn)) {
-        pfn = (pfn + (1 << buddyOrder(m, pfn))) as Pfn;
+      if (pageBuddy(map, pfn)) {
+        pfn = (pfn + (1 << buddyOrder(m.map, pfn))) as Pfn;
         continue;
       }
       const f = pageFolio(map, pfn);
-      if (!folioTest(map, f, PG.PG_lru)) {
+      if (f === NO_FOLIO || !folioTest(map, f, PG.PG_lru)) {
         putbackMovablePages(m, list);
         return false;
       }
@@ -138,16 +133,17 @@ function migrateRange(m: Machine, start: Pfn, end: Pfn): boolean {
 
 /** @kernel mm/page_isolation.c test_pages_isolated (6.18) */
 function allFree(m: Machine, start: Pfn, end: Pfn): boolean {
-  for (let pfn = start as number; pfn < end; pfn += 1 << buddyOrder(m, pfn)) if (!pageBuddy(m, pfn)) return false;
+  for (let pfn = start as number; pfn < end; pfn += 1 << buddyOrder(m.map, pfn))
+    if (!pageBuddy(m.map, pfn)) return false;
   return true;
 }
 
 /** Takes the blocks off the isolated lists. @kernel mm/compaction.c isolate_freepages_range (6.18) */
 function take(m: Machine, zone: number, start: Pfn, end: Pfn): void {
   for (let pfn = start as number; pfn < end; ) {
-    const order = buddyOrder(m, pfn);
+    const order = buddyOrder(m.map, pfn);
     delFromFreeList(m, zone, pfn, order);
-    initPage(m.map, pfn as Pfn);
+    pagesInit(m.map, pfn as Pfn, order, false);
     pfn += 1 << order;
   }
 }

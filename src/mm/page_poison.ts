@@ -9,24 +9,22 @@
  *
  * @kernel mm/page_alloc.c free_pages_prepare (6.18)
  */
+
 import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { clearCompoundPage } from './mm_types.ts';
 import { pageblockType, pageZone } from './mmzone.ts';
-import { accountFreepages, buddyOrder, delFromFreeList, freeOnePage, pageBuddy, reachTo } from './page_alloc_buddy.ts';
+import { accountFreepages, delFromFreeList, freeOnePage, reachTo } from './page_alloc_buddy.ts';
 import { freeFrozenPageCommit } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
-import { folioHasHwpoisoned, initPage, pageFlag, pageOrder, setFolioHasHwpoisoned, setPageFlag } from './page_type.ts';
+import { buddyOrder, pageBuddy } from './page_free.ts';
+import { folioHasHwpoisoned, pageFlag, pageOrder, pagesInit, setFolioHasHwpoisoned, setPageFlag } from './page_type.ts';
 import { V } from './vmstat.ts';
 
-/** Frees a block of 2^order pages that nobody refers to, its bad pages left out. */
-export function freeHwpoisonedPages(m: Machine, pfn: Pfn, order: number): void {
+/** Frees a block of 2^order pages that were taken apart, and that nobody refers to, its bad pages left out. */
+export function freePagesBut(m: Machine, pfn: Pfn, order: number, bad: readonly Pfn[]): void {
   const { map } = m;
-  const bad = pagesWithFlag(m, pfn, order);
-  if (pageOrder(map, pfn) > 0) clearCompoundPage(map, pfn, order);
-  initPage(map, pfn);
   for (const p of bad) {
-    initPage(map, p);
+    pagesInit(map, p, 0, true);
     setPageFlag(map, p, PG.PG_hwpoison);
   }
   m.vmstat[V.pgfree] += 2 ** order - bad.length;
@@ -40,9 +38,9 @@ function pagesWithFlag(m: Machine, pfn: Pfn, order: number): Pfn[] {
 }
 
 const NONE: readonly Pfn[] = [];
-/** The bad pages of a large folio that is about to be taken apart. */
+/** The bad pages of a folio that is about to be taken apart. */
 export const hwpoisonedPages = (m: Machine, pfn: Pfn, order: number): readonly Pfn[] =>
-  folioHasHwpoisoned(m.map, pfn) ? pagesWithFlag(m, pfn, order) : NONE;
+  order === 0 || folioHasHwpoisoned(m.map, pfn) ? pagesWithFlag(m, pfn, order) : NONE;
 
 /** Marks pages bad, and the large folios that they are in now. @kernel mm/huge_memory.c page_range_has_hwpoisoned (6.18) */
 export function markHwpoisonedPages(m: Machine, bad: readonly Pfn[]): void {
@@ -59,8 +57,8 @@ export function takePageOffBuddy(m: Machine, pfn: Pfn): boolean {
   reachTo(m, zone, pfn + 1);
   for (let order = 0; order <= zones.maxOrder; order++) {
     const head = pfn & -(1 << order);
-    if (!pageBuddy(m, head) || buddyOrder(m, head) < order) continue;
-    const size = buddyOrder(m, head);
+    if (!pageBuddy(m.map, head) || buddyOrder(m.map, head) < order) continue;
+    const size = buddyOrder(m.map, head);
     const type = pageblockType(zones, head);
     delFromFreeList(m, zone, head, size);
     accountFreepages(m, zone, -(2 ** size), type);
@@ -70,7 +68,7 @@ export function takePageOffBuddy(m: Machine, pfn: Pfn): boolean {
       freeOnePage(m, zone, pfn < upper ? upper : at, o, type, false);
       if (pfn >= upper) at = upper;
     }
-    initPage(m.map, pfn);
+    pagesInit(m.map, pfn, 0, true);
     return true;
   }
   return false;

@@ -24,10 +24,10 @@ import { __GFP_ACCOUNT, __GFP_ZERO, GFP_KERNEL } from './gfp.ts';
 import type { MemcgId, MmId, Pfn, PtId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memcgChargeKernel, memcgUnchargeKernel } from './memcontrol.ts';
-import { listNext, listSetNext, PAGE_WORDS, W_MAPCOUNT, W_MEMCG } from './mm_types.ts';
 import { tlbFreedTable } from './mmu_gather.ts';
 import { allocPages, freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
+import { clearPageType, pageMemcg, pageNext, setPageMemcg, setPageNext, setPageType } from './page_type.ts';
 import { V } from './vmstat.ts';
 import { setPageWritten } from './written.ts';
 
@@ -91,7 +91,6 @@ export interface PageTables extends Table<typeof ptLayout> {
 
 const ROWS = 64;
 /** The _mapcount word of a page table. */
-const TABLE_WORD: number = PGTY.PGTY_table << 24;
 /** @kernel include/asm-generic/pgalloc.h GFP_PGTABLE_USER (6.18) */
 const GFP_PGTABLE_USER = GFP_KERNEL | __GFP_ZERO | __GFP_ACCOUNT;
 
@@ -297,9 +296,8 @@ export function pteAllocOne(m: Machine, mm: MmId): Pfn {
     freePages(m, pfn, 0);
     return 0 as Pfn;
   }
-  const w = pfn * PAGE_WORDS;
-  m.map[w + W_MEMCG] = g;
-  m.map[w + W_MAPCOUNT] = TABLE_WORD;
+  setPageType(m.map, pfn, PGTY.PGTY_table);
+  setPageMemcg(m.map, pfn, g);
   m.vmstat[V.nr_page_table_pages]++;
   m.mms.pgtablesBytes[mm] += m.config.pageSize;
   return pfn;
@@ -307,10 +305,9 @@ export function pteAllocOne(m: Machine, mm: MmId): Pfn {
 
 /** Gives such a page back. @kernel include/asm-generic/pgalloc.h pte_free (6.18) */
 export function pteFree(m: Machine, mm: MmId, pfn: Pfn): void {
-  const w = pfn * PAGE_WORDS;
-  const g = m.map[w + W_MEMCG];
-  m.map[w + W_MEMCG] = 0;
-  m.map[w + W_MAPCOUNT] = -1;
+  const g = pageMemcg(m.map, pfn);
+  setPageMemcg(m.map, pfn, 0);
+  clearPageType(m.map, pfn, PGTY.PGTY_table);
   m.vmstat[V.nr_page_table_pages]--;
   m.mms.pgtablesBytes[mm] -= m.config.pageSize;
   freePages(m, pfn, 0);
@@ -382,7 +379,7 @@ export function pgdFree(m: Machine, mm: MmId): void {
 export function pgtableTransHugeDeposit(m: Machine, pmd: number, pfn: Pfn): void {
   const { pt } = m;
   const table = pmd >>> pt.entryShift;
-  listSetNext(m.map, pfn, pt.deposit[table]);
+  setPageNext(m.map, pfn, pt.deposit[table] as Pfn);
   pt.deposit[table] = pfn;
   pt.deposits[table]++;
 }
@@ -391,11 +388,11 @@ export function pgtableTransHugeDeposit(m: Machine, pmd: number, pfn: Pfn): void
 export function pgtableTransHugeWithdraw(m: Machine, pmd: number): Pfn {
   const { pt } = m;
   const table = pmd >>> pt.entryShift;
-  const pfn = pt.deposit[table];
-  pt.deposit[table] = listNext(m.map, pfn);
+  const pfn = pt.deposit[table] as Pfn;
+  pt.deposit[table] = pageNext(m.map, pfn);
   pt.deposits[table]--;
-  listSetNext(m.map, pfn, 0);
-  return pfn as Pfn;
+  setPageNext(m.map, pfn, 0);
+  return pfn;
 }
 
 /** Makes a page (a withdrawn one) the PTE table of a PMD entry; entries are none until they are set. @kernel mm/memory.c pmd_install (6.18) */

@@ -34,20 +34,17 @@ import { MMF_HAS_PINNED } from './mm_struct.ts';
 import {
   compoundTails,
   FOLIO_MAPPING_ANON,
+  FOLIO_WORDS,
   folioOrder,
-  PAGE_WORDS,
+  folioPfn,
+  folioSetAnonPages,
+  largeOrder,
+  pageFlagsAt,
+  pageMapcountAt,
+  pincountAt,
   tailsUnwritten,
-  W_ENTIRE_MAPCOUNT,
-  W_FLAGS_1,
   W_INDEX,
-  W_LARGE_MAPCOUNT,
-  W_MAPCOUNT,
   W_MAPPING,
-  W_MM_ID,
-  W_MM_ID_MAPCOUNT,
-  W_NR_PAGES_MAPPED,
-  W_PINCOUNT,
-  W_REFCOUNT,
 } from './mm_types.ts';
 import { PG, PG_anon_exclusive } from './page_flags.ts';
 import { MTHP, modMthpStat } from './thp.ts';
@@ -67,19 +64,20 @@ export const GUP_PIN_COUNTING_BIAS = 1024;
 
 /** Mappings of a folio: PTEs and PMDs together. @kernel include/linux/mm.h folio_mapcount (6.18) */
 export function folioMapcount(m: Machine, f: FolioId): number {
-  const w = f * PAGE_WORDS;
-  return m.map[w + ((m.map[w] & PG_head) === 0 ? W_MAPCOUNT : W_LARGE_MAPCOUNT)] + 1;
+  const w = f * FOLIO_WORDS;
+  return m.map[w + ((m.map[w] & PG_head) === 0 ? m.map.mapcount : m.map.largeMapcount)] + 1;
 }
 /** @kernel include/linux/mm.h folio_mapped (6.18) */
 export const folioMapped = (m: Machine, f: FolioId): boolean => folioMapcount(m, f) > 0;
 /** PMD mappings. Only of large folios. @kernel include/linux/mm.h folio_entire_mapcount (6.18) */
-export const folioEntireMapcount = (m: Machine, f: FolioId): number => m.map[f * PAGE_WORDS + W_ENTIRE_MAPCOUNT] + 1;
+export const folioEntireMapcount = (m: Machine, f: FolioId): number =>
+  m.map[f * FOLIO_WORDS + m.map.entireMapcount] + 1;
 
 /** Mappings of one page, PMD mappings counted: what /proc/kpagecount shows. @kernel fs/proc/internal.h folio_precise_page_mapcount (6.18) */
 export function folioPrecisePageMapcount(m: Machine, f: FolioId, page: Pfn): number {
   const { map } = m;
-  if ((map[f * PAGE_WORDS] & PG_head) === 0) return map[page * PAGE_WORDS + W_MAPCOUNT] + 1;
-  const own = tailsUnwritten(map, f) ? 0 : map[page * PAGE_WORDS + W_MAPCOUNT] + 1;
+  if ((map[f * FOLIO_WORDS] & PG_head) === 0) return map[f * FOLIO_WORDS + map.mapcount] + 1;
+  const own = tailsUnwritten(map, f) ? 0 : map[pageMapcountAt(map, f, page)] + 1;
   return own + folioEntireMapcount(m, f);
 }
 /** Without counts by page: an average, rounded to the nearest, at least 1 while mapped. @kernel fs/proc/internal.h folio_average_page_mapcount (6.18) */
@@ -94,47 +92,59 @@ export function folioAveragePageMapcount(m: Machine, f: FolioId): number {
 
 /** May another address space map the folio? True can be wrong, false cannot. @kernel include/linux/mm.h folio_maybe_mapped_shared (6.18) */
 export function folioMaybeMappedShared(m: Machine, f: FolioId): boolean {
-  const w = f * PAGE_WORDS;
-  if ((m.map[w] & PG_head) === 0) return m.map[w + W_MAPCOUNT] > 0;
-  return m.map[w + W_LARGE_MAPCOUNT] > 0 && m.map[w + W_MM_ID] < 0;
+  const w = f * FOLIO_WORDS;
+  if ((m.map[w] & PG_head) === 0) return m.map[w + m.map.mapcount] > 0;
+  return m.map[w + m.map.largeMapcount] > 0 && m.map[w + m.map.mmId] < 0;
 }
 
 /** May somebody have pinned the folio? @kernel include/linux/mm.h folio_maybe_dma_pinned (6.18) */
 export function folioMaybeDmaPinned(m: Machine, f: FolioId): boolean {
-  const w = f * PAGE_WORDS;
-  return (m.map[w] & PG_head) === 0 ? m.map[w + W_REFCOUNT] >= GUP_PIN_COUNTING_BIAS : m.map[w + W_PINCOUNT] > 0;
+  const w = f * FOLIO_WORDS;
+  return (m.map[w] & PG_head) === 0
+    ? m.map[w + m.map.refcount] >= GUP_PIN_COUNTING_BIAS
+    : m.map[pincountAt(m.map, w)] > 0;
 }
 /** Must a fork copy the folio's pages, because a device may write to them? @kernel include/linux/mm.h folio_needs_cow_for_dma (6.18) */
 const folioNeedsCowForDma = (m: Machine, f: FolioId, vma: VmaId): boolean =>
   (m.mms.flags[m.vmas.mm[vma]] & MMF_HAS_PINNED) !== 0 && folioMaybeDmaPinned(m, f);
 
-export const pageAnonExclusive = (m: Machine, page: Pfn): boolean =>
-  (m.map[page * PAGE_WORDS] & PG_anon_exclusive) !== 0;
-export function setPageAnonExclusive(m: Machine, page: Pfn): void {
-  m.map[page * PAGE_WORDS] |= PG_anon_exclusive;
+/** Does nobody but one address space have the page's contents? @kernel include/linux/page-flags.h PageAnonExclusive (6.18) */
+export function pageAnonExclusive(m: Machine, f: FolioId, page: Pfn): boolean {
+  const { map } = m;
+  if ((map[f * FOLIO_WORDS] & PG_head) !== 0 && page !== folioPfn(map, f) && tailsUnwritten(map, f)) return false;
+  return (map[pageFlagsAt(map, f, page)] & PG_anon_exclusive) !== 0;
 }
-export function clearPageAnonExclusive(m: Machine, page: Pfn): void {
-  m.map[page * PAGE_WORDS] &= ~PG_anon_exclusive;
+/** Sets it for `nr` pages from `page` on. @kernel include/linux/page-flags.h SetPageAnonExclusive (6.18) */
+export function setPagesAnonExclusive(m: Machine, f: FolioId, page: number, nr: number): void {
+  const { map } = m;
+  if ((map[f * FOLIO_WORDS] & PG_head) !== 0 && (nr > 1 || page !== folioPfn(map, f))) compoundTails(map, f);
+  for (let p = page; p < page + nr; p++) map[pageFlagsAt(map, f, p)] |= PG_anon_exclusive;
+}
+/** @kernel include/linux/page-flags.h ClearPageAnonExclusive (6.18) */
+function clearPagesAnonExclusive(m: Machine, f: FolioId, page: number, nr: number): void {
+  const { map } = m;
+  if ((map[f * FOLIO_WORDS] & PG_head) !== 0 && tailsUnwritten(map, f)) map[f * FOLIO_WORDS] &= ~PG_anon_exclusive;
+  else for (let p = page; p < page + nr; p++) map[pageFlagsAt(map, f, p)] &= ~PG_anon_exclusive;
 }
 
 /** `n` more mappings of a large folio by an address space. All mappings now. @kernel include/linux/rmap.h folio_add_return_large_mapcount (6.18) */
 function addLargeMapcount(m: Machine, f: FolioId, n: number, mm: MmId): number {
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const count = map[w + W_LARGE_MAPCOUNT] + n;
-  map[w + W_LARGE_MAPCOUNT] = count;
-  const first = map[w + W_MM_ID];
+  const w = f * FOLIO_WORDS;
+  const count = map[w + map.largeMapcount] + n;
+  map[w + map.largeMapcount] = count;
+  const first = map[w + map.mmId];
   const a = first & MM_ID_MASK;
-  const b = map[w + W_MM_ID + 1];
-  if (a === mm) map[w + W_MM_ID_MAPCOUNT] += n;
-  else if (b === mm) map[w + W_MM_ID_MAPCOUNT + 1] += n;
+  const b = map[w + map.mmId + 1];
+  if (a === mm) map[w + map.mmIdMapcount] += n;
+  else if (b === mm) map[w + map.mmIdMapcount + 1] += n;
   else if (a === 0) {
-    map[w + W_MM_ID_MAPCOUNT] = n - 1;
-    map[w + W_MM_ID] = first | mm | (count !== n - 1 ? SHARED_BIT : 0);
+    map[w + map.mmIdMapcount] = n - 1;
+    map[w + map.mmId] = first | mm | (count !== n - 1 ? SHARED_BIT : 0);
   } else if (b === 0) {
-    map[w + W_MM_ID_MAPCOUNT + 1] = n - 1;
-    map[w + W_MM_ID + 1] = mm;
-    map[w + W_MM_ID] = first | SHARED_BIT;
+    map[w + map.mmIdMapcount + 1] = n - 1;
+    map[w + map.mmId + 1] = mm;
+    map[w + map.mmId] = first | SHARED_BIT;
   }
   return count + 1;
 }
@@ -142,17 +152,17 @@ function addLargeMapcount(m: Machine, f: FolioId, n: number, mm: MmId): number {
 /** `n` fewer. All mappings left. @kernel include/linux/rmap.h folio_sub_return_large_mapcount (6.18) */
 function subLargeMapcount(m: Machine, f: FolioId, n: number, mm: MmId): number {
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const count = map[w + W_LARGE_MAPCOUNT] - n;
-  map[w + W_LARGE_MAPCOUNT] = count;
-  const slot = (map[w + W_MM_ID] & MM_ID_MASK) === mm ? 0 : map[w + W_MM_ID + 1] === mm ? 1 : -1;
+  const w = f * FOLIO_WORDS;
+  const count = map[w + map.largeMapcount] - n;
+  map[w + map.largeMapcount] = count;
+  const slot = (map[w + map.mmId] & MM_ID_MASK) === mm ? 0 : map[w + map.mmId + 1] === mm ? 1 : -1;
   if (slot >= 0) {
-    const left = map[w + W_MM_ID_MAPCOUNT + slot] - n;
-    map[w + W_MM_ID_MAPCOUNT + slot] = left < 0 ? -1 : left;
+    const left = map[w + map.mmIdMapcount + slot] - n;
+    map[w + map.mmIdMapcount + slot] = left < 0 ? -1 : left;
     if (left >= 0) return count + 1;
-    map[w + W_MM_ID + slot] &= ~MM_ID_MASK;
+    map[w + map.mmId + slot] &= ~MM_ID_MASK;
   }
-  if (map[w + W_MM_ID_MAPCOUNT] === count || map[w + W_MM_ID_MAPCOUNT + 1] === count) map[w + W_MM_ID] &= ~SHARED_BIT;
+  if (map[w + map.mmIdMapcount] === count || map[w + map.mmIdMapcount + 1] === count) map[w + map.mmId] &= ~SHARED_BIT;
   return count + 1;
 }
 
@@ -171,20 +181,19 @@ function folioModStat(m: Machine, w: number, nr: number, huge: number): void {
 /** `n` PTEs more, from `page` on. @kernel mm/rmap.c __folio_add_rmap (6.18) */
 function addPtes(m: Machine, f: FolioId, page: number, n: number, vma: VmaId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   let nr = 0;
-  if ((map[w] & PG_head) === 0) nr = ++map[w + W_MAPCOUNT] === 0 ? 1 : 0;
+  if ((map[w] & PG_head) === 0) nr = ++map[w + map.mapcount] === 0 ? 1 : 0;
   else if (m.config.noPageMapcount) {
     compoundTails(map, f);
-    if (addLargeMapcount(m, f, n, m.vmas.mm[vma] as MmId) === n) nr = 1 << (map[w + W_FLAGS_1] & 0xff);
+    if (addLargeMapcount(m, f, n, m.vmas.mm[vma] as MmId) === n) nr = 1 << largeOrder(map, w);
   } else {
     compoundTails(map, f);
-    const end = (page + n) * PAGE_WORDS + W_MAPCOUNT;
     let first = 0;
-    for (let p = page * PAGE_WORDS + W_MAPCOUNT; p < end; p += PAGE_WORDS) if (++map[p] === 0) first++;
+    for (let p = page; p < page + n; p++) if (++map[pageMapcountAt(map, f, p)] === 0) first++;
     if (first > 0) {
-      map[w + W_NR_PAGES_MAPPED] += first;
-      if (map[w + W_NR_PAGES_MAPPED] < ENTIRELY_MAPPED) nr = first;
+      map[w + map.nrPagesMapped] += first;
+      if (map[w + map.nrPagesMapped] < ENTIRELY_MAPPED) nr = first;
     }
     addLargeMapcount(m, f, n, m.vmas.mm[vma] as MmId);
   }
@@ -194,15 +203,15 @@ function addPtes(m: Machine, f: FolioId, page: number, n: number, vma: VmaId): v
 /** A PMD more. @kernel mm/rmap.c __folio_add_rmap (6.18) */
 function addPmd(m: Machine, f: FolioId, vma: VmaId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const pages = 1 << (map[w + W_FLAGS_1] & 0xff);
-  const first = ++map[w + W_ENTIRE_MAPCOUNT] === 0;
+  const w = f * FOLIO_WORDS;
+  const pages = 1 << largeOrder(map, w);
+  const first = ++map[w + map.entireMapcount] === 0;
   let nr = 0;
   const all = addLargeMapcount(m, f, 1, m.vmas.mm[vma] as MmId);
   if (m.config.noPageMapcount) nr = all === 1 ? pages : 0;
   else if (first) {
-    nr = pages - map[w + W_NR_PAGES_MAPPED];
-    map[w + W_NR_PAGES_MAPPED] += ENTIRELY_MAPPED;
+    nr = pages - map[w + map.nrPagesMapped];
+    map[w + map.nrPagesMapped] += ENTIRELY_MAPPED;
   }
   if (first || nr !== 0) folioModStat(m, w, nr, first ? 1 : 0);
 }
@@ -213,31 +222,34 @@ function addPmd(m: Machine, f: FolioId, vma: VmaId): void {
  */
 export function folioAddNewAnonRmap(m: Machine, f: FolioId, vma: VmaId, addr: number, exclusive: boolean): void {
   const { map, vmas } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w] | PG_swapbacked;
   const own = vmas.anonVma[vma];
   map[w + W_MAPPING] = ((exclusive ? own : m.anonVmas.root[own]) << 2) | FOLIO_MAPPING_ANON;
   map[w + W_INDEX] = (addr - vmas.start[vma]) * m.pagesPerByte + vmas.pgoff[vma];
   map[w] = exclusive ? flags | PG_anon_exclusive : flags;
-  clearPagesWritten(m, f, 1 << folioOrder(map, f));
+  folioSetAnonPages(map, f);
+  clearPagesWritten(m, folioPfn(map, f), 1 << folioOrder(map, f));
   if ((flags & PG_head) === 0) {
-    map[w + W_MAPCOUNT] = 0;
+    map[w + map.mapcount] = 0;
     m.vmstat[V.nr_anon_pages]++;
     return;
   }
-  const order = map[w + W_FLAGS_1] & 0xff;
+  const order = largeOrder(map, w);
   const nr = 1 << order;
   const huge = order >= m.thp.pmdOrder;
-  if (huge) map[w + W_ENTIRE_MAPCOUNT] = 0;
+  if (huge) map[w + map.entireMapcount] = 0;
   else {
     const precise = !m.config.noPageMapcount;
-    for (let p = w, end = w + nr * PAGE_WORDS; p < end; p += PAGE_WORDS) {
-      if (precise) map[p + W_MAPCOUNT] = 0;
-      if (exclusive) map[p] |= PG_anon_exclusive;
+    compoundTails(map, f);
+    const start = folioPfn(map, f);
+    for (let p = start; p < start + nr; p++) {
+      if (precise) map[pageMapcountAt(map, f, p)] = 0;
+      if (exclusive) map[pageFlagsAt(map, f, p)] |= PG_anon_exclusive;
     }
   }
   addLargeMapcount(m, f, huge ? 1 : nr, vmas.mm[vma] as MmId);
-  if (!m.config.noPageMapcount) map[w + W_NR_PAGES_MAPPED] = huge ? ENTIRELY_MAPPED : nr;
+  if (!m.config.noPageMapcount) map[w + map.nrPagesMapped] = huge ? ENTIRELY_MAPPED : nr;
   folioModStat(m, w, nr, huge ? 1 : 0);
   modMthpStat(m, order, MTHP.nr_anon, 1);
 }
@@ -256,15 +268,14 @@ export function folioAddAnonRmapPtes(
   exclusive: boolean,
 ): void {
   addPtes(m, f, page, nr, vma);
-  if (exclusive)
-    for (let p = page * PAGE_WORDS, end = p + nr * PAGE_WORDS; p < end; p += PAGE_WORDS) m.map[p] |= PG_anon_exclusive;
+  if (exclusive) setPagesAnonExclusive(m, f, page, nr);
   if ((m.vmas.flags[vma] & VM_LOCKED) !== 0 && nr === 1 << folioOrder(m.map, f)) mlockVmaFolio(m, f, vma);
 }
 
 /** @kernel mm/rmap.c folio_add_anon_rmap_pmd (6.18) */
 export function folioAddAnonRmapPmd(m: Machine, f: FolioId, vma: VmaId, _addr: number, exclusive: boolean): void {
   addPmd(m, f, vma);
-  if (exclusive) m.map[f * PAGE_WORDS] |= PG_anon_exclusive;
+  if (exclusive) m.map[f * FOLIO_WORDS] |= PG_anon_exclusive;
   if ((m.vmas.flags[vma] & VM_LOCKED) !== 0) mlockVmaFolio(m, f, vma);
 }
 
@@ -282,17 +293,16 @@ export function folioAddFileRmapPmd(m: Machine, f: FolioId, vma: VmaId): void {
 /** Mappings that a fork copies, `nr` PTEs from `page` on: no page becomes newly mapped. @kernel include/linux/rmap.h folio_dup_file_rmap_ptes (6.18) */
 export function folioDupFileRmapPtes(m: Machine, f: FolioId, page: Pfn, nr: number, to: VmaId): void {
   const { map } = m;
-  if ((map[f * PAGE_WORDS] & PG_head) === 0) {
-    map[f * PAGE_WORDS + W_MAPCOUNT]++;
+  if ((map[f * FOLIO_WORDS] & PG_head) === 0) {
+    map[f * FOLIO_WORDS + map.mapcount]++;
     return;
   }
-  if (!m.config.noPageMapcount)
-    for (let p = page * PAGE_WORDS, end = p + nr * PAGE_WORDS; p < end; p += PAGE_WORDS) map[p + W_MAPCOUNT]++;
+  if (!m.config.noPageMapcount) for (let p = page as number; p < page + nr; p++) map[pageMapcountAt(map, f, p)]++;
   addLargeMapcount(m, f, nr, m.vmas.mm[to] as MmId);
 }
 /** @kernel include/linux/rmap.h folio_dup_file_rmap_pmd (6.18) */
 export function folioDupFileRmapPmd(m: Machine, f: FolioId, to: VmaId): void {
-  m.map[f * PAGE_WORDS + W_ENTIRE_MAPCOUNT]++;
+  m.map[f * FOLIO_WORDS + m.map.entireMapcount]++;
   addLargeMapcount(m, f, 1, m.vmas.mm[to] as MmId);
 }
 
@@ -308,18 +318,15 @@ export function folioTryDupAnonRmapPtes(
   to: VmaId,
   from: VmaId,
 ): boolean {
-  const { map } = m;
-  const start = page * PAGE_WORDS;
-  const end = start + nr * PAGE_WORDS;
   if (folioNeedsCowForDma(m, f, from))
-    for (let p = start; p < end; p += PAGE_WORDS) if ((map[p] & PG_anon_exclusive) !== 0) return false;
-  for (let p = start; p < end; p += PAGE_WORDS) map[p] &= ~PG_anon_exclusive;
+    for (let p = page as number; p < page + nr; p++) if (pageAnonExclusive(m, f, p as Pfn)) return false;
+  clearPagesAnonExclusive(m, f, page, nr);
   folioDupFileRmapPtes(m, f, page, nr, to);
   return true;
 }
 /** @kernel include/linux/rmap.h folio_try_dup_anon_rmap_pmd (6.18) */
 export function folioTryDupAnonRmapPmd(m: Machine, f: FolioId, to: VmaId, from: VmaId): boolean {
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   if ((m.map[w] & PG_anon_exclusive) !== 0) {
     if (folioNeedsCowForDma(m, f, from)) return false;
     m.map[w] &= ~PG_anon_exclusive;
@@ -333,13 +340,13 @@ export function folioTryDupAnonRmapPmd(m: Machine, f: FolioId, to: VmaId, from: 
  */
 export function folioTryShareAnonRmap(m: Machine, f: FolioId, page: Pfn): boolean {
   if (folioMaybeDmaPinned(m, f)) return false;
-  m.map[page * PAGE_WORDS] &= ~PG_anon_exclusive;
+  clearPagesAnonExclusive(m, f, page, 1);
   return true;
 }
 
 /** The folio belongs to one address space alone: its area's own anon_vma. @kernel mm/rmap.c folio_move_anon_rmap (6.18) */
 export function folioMoveAnonRmap(m: Machine, f: FolioId, vma: VmaId): void {
-  m.map[f * PAGE_WORDS + W_MAPPING] = (m.vmas.anonVma[vma] << 2) | FOLIO_MAPPING_ANON;
+  m.map[f * FOLIO_WORDS + W_MAPPING] = (m.vmas.anonVma[vma] << 2) | FOLIO_MAPPING_ANON;
 }
 
 /**
@@ -348,23 +355,22 @@ export function folioMoveAnonRmap(m: Machine, f: FolioId, vma: VmaId): void {
  */
 export function folioRemoveRmapPtes(m: Machine, f: FolioId, page: Pfn, n: number, vma: VmaId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   let nr = 0;
-  if ((map[w] & PG_head) === 0) nr = --map[w + W_MAPCOUNT] < 0 ? 1 : 0;
+  if ((map[w] & PG_head) === 0) nr = --map[w + map.mapcount] < 0 ? 1 : 0;
   else {
     const left = subLargeMapcount(m, f, n, m.vmas.mm[vma] as MmId);
     let partially = false;
     if (m.config.noPageMapcount) {
-      const pages = 1 << (map[w + W_FLAGS_1] & 0xff);
+      const pages = 1 << largeOrder(map, w);
       if (left === 0) nr = pages;
-      else partially = left < pages && map[w + W_ENTIRE_MAPCOUNT] < 0;
+      else partially = left < pages && map[w + map.entireMapcount] < 0;
     } else {
-      const end = (page + n) * PAGE_WORDS + W_MAPCOUNT;
       let last = 0;
-      for (let p = page * PAGE_WORDS + W_MAPCOUNT; p < end; p += PAGE_WORDS) if (--map[p] < 0) last++;
+      for (let p = page as number; p < page + n; p++) if (--map[pageMapcountAt(map, f, p)] < 0) last++;
       if (last > 0) {
-        const mapped = map[w + W_NR_PAGES_MAPPED] - last;
-        map[w + W_NR_PAGES_MAPPED] = mapped;
+        const mapped = map[w + map.nrPagesMapped] - last;
+        map[w + map.nrPagesMapped] = mapped;
         if (mapped < ENTIRELY_MAPPED) {
           nr = last;
           partially = mapped > 0;
@@ -380,18 +386,18 @@ export function folioRemoveRmapPtes(m: Machine, f: FolioId, page: Pfn, n: number
 /** A PMD less. @kernel mm/rmap.c folio_remove_rmap_pmd (6.18) */
 export function folioRemoveRmapPmd(m: Machine, f: FolioId, vma: VmaId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  const pages = 1 << (map[w + W_FLAGS_1] & 0xff);
+  const w = f * FOLIO_WORDS;
+  const pages = 1 << largeOrder(map, w);
   const left = subLargeMapcount(m, f, 1, m.vmas.mm[vma] as MmId);
-  const last = --map[w + W_ENTIRE_MAPCOUNT] < 0;
+  const last = --map[w + map.entireMapcount] < 0;
   let nr = 0;
   let partially = false;
   if (m.config.noPageMapcount) {
     if (left === 0) nr = pages;
     else partially = last && left < pages;
   } else if (last) {
-    const mapped = map[w + W_NR_PAGES_MAPPED] - ENTIRELY_MAPPED;
-    map[w + W_NR_PAGES_MAPPED] = mapped;
+    const mapped = map[w + map.nrPagesMapped] - ENTIRELY_MAPPED;
+    map[w + map.nrPagesMapped] = mapped;
     nr = pages - mapped;
     partially = nr > 0 && nr < pages;
   }
@@ -411,7 +417,7 @@ function queuePartial(m: Machine, f: FolioId, w: number): void {
  */
 export function freeMappedPrepare(m: Machine, f: FolioId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const order = folioOrder(map, f);
   if ((flags & PG_mlocked) !== 0) {

@@ -7,24 +7,21 @@ import { deferredNext, folioTestDeferred, folioTestPartiallyMapped } from './def
 import { type AnonVmaId, type FolioId, type MmId, NO_FOLIO, type Pfn, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import {
+  FOLIO_WORDS,
   folioAnonVma,
+  folioAt,
   folioFlags,
   folioIndex,
   folioMemcg,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefCount,
   folioTest,
   folioTestAnon,
-  PAGE_WORDS,
   pageFolio,
+  pageMapcountAt,
   tailsUnwritten,
-  W_LARGE_MAPCOUNT,
-  W_MAPCOUNT,
-  W_MM_ID,
-  W_MM_ID_MAPCOUNT,
-  W_NEXT,
-  W_NR_PAGES_MAPPED,
 } from './mm_types.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import {
@@ -71,7 +68,7 @@ function countMapping(m: Machine, c: Count, mm: MmId, vma: VmaId, addr: number, 
   more(owners, mm, 1);
   if (!folioTestAnon(m.map, f)) return;
   if (!linked(m, vma, folioAnonVma(m.map, f))) bugFolio(m, f, 'R4 the area is reached from the anon_vma');
-  const index = (folioIndex(m.map, f) + page - f - linearPageIndex(m, vma, addr)) | 0;
+  const index = (folioIndex(m.map, f) + page - folioPfn(m.map, f) - linearPageIndex(m, vma, addr)) | 0;
   if (index !== 0) bugFolio(m, f, 'R4 the index says where the folio is mapped');
 }
 
@@ -110,16 +107,15 @@ function countMappings(m: Machine): Count {
 export function checkRmap(m: Machine, waiting: ReadonlyMap<number, number>): void {
   const { map, vmstat } = m;
   const c = countMappings(m);
-  const frames = map.length / PAGE_WORDS;
   let anonPages = 0;
   let filePages = 0;
   let huge = 0;
   let locked = 0;
   const nrAnon = new Float64Array(32);
-  for (let f = 1 as FolioId; f < frames; ) {
-    const w = f * PAGE_WORDS;
-    if ((map[w + W_NEXT] & 1) !== 0 || map[w + W_MAPCOUNT] < -1 || folioRefCount(map, f) <= 0) {
-      f = (f + 1) as FolioId;
+  for (let pfn = 1; pfn < map.frames; ) {
+    const f = folioAt(map, pfn);
+    if (f === NO_FOLIO) {
+      pfn++;
       continue;
     }
     const nr = folioNrPages(map, f);
@@ -132,7 +128,7 @@ export function checkRmap(m: Machine, waiting: ReadonlyMap<number, number>): voi
       checkReferences(m, f, waiting.get(f) ?? 0);
     } else filePages += mapped;
     if (folioTest(map, f, PG.PG_mlocked)) locked += nr;
-    f = (f + nr) as FolioId;
+    pfn += nr;
   }
   assert(vmstat[V.nr_anon_pages] === anonPages, 'R5 nr_anon_pages is the sum over the folios');
   assert(vmstat[V.nr_mapped] === filePages, 'R5 nr_mapped is the sum over the folios');
@@ -145,30 +141,31 @@ export function checkRmap(m: Machine, waiting: ReadonlyMap<number, number>): voi
 /** R1 to R3 of one folio; how many of its pages count as mapped. */
 function checkFolio(m: Machine, c: Count, f: FolioId): number {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const nr = folioNrPages(map, f);
   const precise = m.config.noPageMapcount !== true;
   const pmds = c.pmds.get(f) ?? 0;
   const unwritten = nr > 1 && tailsUnwritten(map, f);
   let ptes = 0;
   let pages = 0;
-  for (let p = f as number; p < f + nr; p++) {
+  const pfn = folioPfn(map, f);
+  for (let p = pfn as number; p < pfn + nr; p++) {
     const n = c.ptes.get(p) ?? 0;
     ptes += n;
     if (n > 0) pages++;
-    if (unwritten && p > f) {
+    if (unwritten && p > pfn) {
       if (n > 0) bugFolio(m, f, 'R1 a tail that is mapped is written');
       continue;
     }
-    if ((nr === 1 || precise) && map[p * PAGE_WORDS + W_MAPCOUNT] + 1 !== n) bugFolio(m, f, 'R1 mappings of a page');
+    if ((nr === 1 || precise) && map[pageMapcountAt(map, f, p)] + 1 !== n) bugFolio(m, f, 'R1 mappings of a page');
     const all = n + pmds;
-    if (folioTestAnon(map, f) && pageAnonExclusive(m, p as Pfn) && all > 1)
+    if (folioTestAnon(map, f) && pageAnonExclusive(m, f, p as Pfn) && all > 1)
       bugFolio(m, f, 'R3 exclusive is one mapping');
   }
   if (folioMapcount(m, f) !== ptes + pmds) bugFolio(m, f, 'R1 all mappings');
   if (nr === 1) return pages;
   if (folioEntireMapcount(m, f) !== pmds) bugFolio(m, f, 'R1 PMD mappings');
-  if (precise && map[w + W_NR_PAGES_MAPPED] !== pages + (pmds > 0 ? ENTIRELY_MAPPED : 0))
+  if (precise && map[w + map.nrPagesMapped] !== pages + (pmds > 0 ? ENTIRELY_MAPPED : 0))
     bugFolio(m, f, 'R1 pages mapped');
   checkOwners(m, c, f, ptes + pmds);
   if (!precise) return ptes + pmds > 0 ? nr : 0;
@@ -178,14 +175,14 @@ function checkFolio(m: Machine, c: Count, f: FolioId): number {
 /** R2. */
 function checkOwners(m: Machine, c: Count, f: FolioId, all: number): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const owners = c.byMm.get(f);
   for (let slot = 0; slot < 2; slot++) {
-    const id = map[w + W_MM_ID + slot] & 0x7fffffff;
-    const n = map[w + W_MM_ID_MAPCOUNT + slot] + 1;
+    const id = map[w + map.mmId + slot] & 0x7fffffff;
+    const n = map[w + map.mmIdMapcount + slot] + 1;
     if (id === 0 ? n !== 0 : n < 1 || n > (owners?.get(id) ?? 0)) bugFolio(m, f, 'R2 a slot has its owner’s mappings');
   }
-  if (map[w + W_LARGE_MAPCOUNT] < 0 && map[w + W_MM_ID] !== 0) bugFolio(m, f, 'R2 an unmapped folio has no owner');
+  if (map[w + map.largeMapcount] < 0 && map[w + map.mmId] !== 0) bugFolio(m, f, 'R2 an unmapped folio has no owner');
   if (all > 1 && !folioMaybeMappedShared(m, f) && owners?.size !== 1) bugFolio(m, f, 'R2 not shared: one owner');
 }
 
@@ -215,13 +212,14 @@ export function checkDeferred(m: Machine): void {
     assert(n === t.deferredLength[g] && last === t.deferredTail[g], 'D1 a queue is as long as counted');
   }
   const partial = new Float64Array(32);
-  for (let f = 1 as FolioId; f < map.length / PAGE_WORDS; ) {
-    const order = (map[f * PAGE_WORDS + W_NEXT] & 1) !== 0 || folioRefCount(map, f) <= 0 ? 0 : folioOrder(map, f);
+  for (let pfn = 1; pfn < map.frames; ) {
+    const f = folioAt(map, pfn);
+    const order = f === NO_FOLIO ? 0 : folioOrder(map, f);
     if (order > 1 && folioTestAnon(map, f)) {
       if (folioTestDeferred(m, f) !== queued.has(f)) bugFolio(m, f, 'D2 a queued folio is on a queue');
       if (folioTestPartiallyMapped(m, f)) partial[order]++;
     }
-    f = (f + (1 << order)) as FolioId;
+    pfn += 1 << order;
   }
   for (let order = 1; order <= m.thp.pmdOrder; order++)
     assert(mthpStat(m, order, MTHP.nr_anon_partially_mapped) === partial[order], 'D3 nr_anon_partially_mapped');

@@ -13,7 +13,7 @@ import type { FolioId, Pfn, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { mlockDrainLocal } from './mlock.ts';
 import { addMmCounter, MM_ANONPAGES } from './mm_struct.ts';
-import { folioRefAdd, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
+import { folioPfn, folioRefAdd, folioSet, folioTest, folioTestAnon } from './mm_types.ts';
 import { flushPmdTlbRange, ptepClearFlush } from './mmu_gather.ts';
 import { PG } from './page_flags.ts';
 import { folioMarkDirty } from './page_writeback.ts';
@@ -79,7 +79,7 @@ function tryToMigrateOne(m: Machine, f: FolioId, vma: VmaId): boolean {
       pageVmaMappedWalkRestart(m);
       continue;
     }
-    const exclusive = anon && pageAnonExclusive(m, page);
+    const exclusive = anon && pageAnonExclusive(m, f, page);
     if (exclusive && !folioTryShareAnonRmap(m, f, page)) return false;
     if ((flags & _PAGE_DIRTY) !== 0) {
       if (anon) folioSet(map, f, PG.PG_dirty);
@@ -107,7 +107,7 @@ function tryToMigrateOne(m: Machine, f: FolioId, vma: VmaId): boolean {
 export function removeMigrationPtes(m: Machine, src: FolioId, dst: FolioId, flags: number): void {
   m.rmap.flags = flags;
   m.rmap.wanted = PTE_MIGRATION;
-  m.rmap.memcg = src - dst;
+  m.rmap.memcg = folioPfn(m.map, src) - folioPfn(m.map, dst);
   rmapWalk(m, dst, removeMigrationPte);
 }
 
@@ -144,7 +144,7 @@ function removeMigrationPte(m: Machine, f: FolioId, vma: VmaId): boolean {
 
 /** Maps the zero page in the place of a small page that holds nothing but zeros. @kernel mm/migrate.c try_to_map_unused_to_zeropage (6.18) */
 function mapZeroPage(m: Machine, f: FolioId, entry: number): boolean {
-  if (folioTest(m.map, f, PG.PG_head | PG.PG_mlocked | PG.PG_hwpoison) || !pageZeroFilled(m, f as number as Pfn))
+  if (folioTest(m.map, f, PG.PG_head | PG.PG_mlocked | PG.PG_hwpoison) || !pageZeroFilled(m, folioPfn(m.map, f)))
     return false;
   setPte(m, entry, 0, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_SPECIAL);
   addMmCounter(m, m.rmap.mm, MM_ANONPAGES, -1);

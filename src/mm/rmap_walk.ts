@@ -18,13 +18,14 @@ import { vmaHasRecency } from './memory_pte.ts';
 import { mlockDrainLocal, mlockVmaFolio } from './mlock.ts';
 import { addMmCounter, MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from './mm_struct.ts';
 import {
+  FOLIO_WORDS,
   folioIndex,
   folioNrPages,
+  folioPfn,
   folioRefCount,
   folioSet,
   folioTest,
   folioTestAnon,
-  PAGE_WORDS,
   W_MAPPING,
 } from './mm_types.ts';
 import { flushPmdTlbRange, flushTlbYoung, ptepClearFlush } from './mmu_gather.ts';
@@ -120,7 +121,7 @@ export function rmapWalk(m: Machine, f: FolioId, one: RmapOne): void {
   const { map } = m;
   const index = folioIndex(map, f);
   const nr = folioNrPages(map, f);
-  const word = map[f * PAGE_WORDS + W_MAPPING];
+  const word = map[f * FOLIO_WORDS + W_MAPPING];
   if ((word & 1) !== 0) {
     const { anonVmas } = m;
     const { chains } = anonVmas;
@@ -143,8 +144,8 @@ function visit(m: Machine, f: FolioId, vma: VmaId, index: number, nr: number, on
   const first = start + ((index - vmas.pgoff[vma]) | 0) * size;
   const stop = first + nr * size;
   if (first >= end || stop <= start) return true;
-  rmap.first = f;
-  rmap.end = f + nr;
+  rmap.first = folioPfn(m.map, f);
+  rmap.end = rmap.first + nr;
   rmap.mm = vmas.mm[vma] as MmId;
   rmap.addr = first < start ? start : first;
   rmap.stop = stop > end ? end : stop;
@@ -327,9 +328,9 @@ function unmapPte(m: Machine, f: FolioId, vma: VmaId, anon: boolean): boolean {
     pteClear(m, entry);
     addMmCounter(m, mm, MM_ANONPAGES, -1);
   } else {
-    const exclusive = pageAnonExclusive(m, page);
+    const exclusive = pageAnonExclusive(m, f, page);
     if (exclusive && !folioTryShareAnonRmap(m, f, page)) return false;
-    const slot = (folioSwap(m, f) + page - f) as SwapEntry;
+    const slot = (folioSwap(m, f) + page - folioPfn(map, f)) as SwapEntry;
     swapDuplicate(m, slot);
     setPte(m, entry, slot, exclusive ? PTE_SWAP | PTE_SWP_EXCLUSIVE : PTE_SWAP);
     addMmCounter(m, mm, MM_ANONPAGES, -1);

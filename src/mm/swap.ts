@@ -23,18 +23,16 @@ import {
 } from './mm_inline.ts';
 import {
   FOLIO_MAPPING_ANON,
+  FOLIO_WORDS,
   folioOrder,
   folioPfn,
   folioRefAdd,
   folioTestAnon,
-  PAGE_WORDS,
   W_MAPPING,
-  W_MEMCG,
   W_NEXT,
   W_PREV,
-  W_REFCOUNT,
 } from './mm_types.ts';
-import { freeFrozenPages } from './page_alloc.ts';
+import { freeFrozenFolio } from './page_alloc.ts';
 import { decodeFlags, PG, PG_swapcache } from './page_flags.ts';
 import { freeMappedPrepare } from './rmap.ts';
 import { V } from './vmstat.ts';
@@ -74,7 +72,7 @@ const evictable = (flags: number): boolean => (flags & PG_mlocked) === 0;
 /** @kernel mm/swap.c lru_add (6.18) */
 function lruAdd(m: Machine, f: FolioId): void {
   const { map, vmstat } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   let flags = map[w];
   if (evictable(flags)) {
     if ((flags & PG_unevictable) !== 0) {
@@ -92,13 +90,13 @@ function lruAdd(m: Machine, f: FolioId): void {
 /** @kernel mm/swap.c lru_activate (6.18) */
 function lruActivate(m: Machine, f: FolioId, flags: number): void {
   if ((flags & (PG_active | PG_unevictable)) !== 0) return;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   lruvecDelFolio(m, f);
   m.map[w] = flags | PG_active;
   lruvecAddFolio(m, f);
   const nr = nrPages(m.map, w, flags);
   m.vmstat[V.pgactivate] += nr;
-  const g = m.map[w + W_MEMCG];
+  const g = m.map[w + m.map.memcg];
   m.memcgs.pgactivate[g] += nr;
 }
 
@@ -106,9 +104,9 @@ function lruActivate(m: Machine, f: FolioId, flags: number): void {
 function lruMoveTail(m: Machine, f: FolioId, flags: number): void {
   if ((flags & PG_unevictable) !== 0) return;
   lruvecDelFolio(m, f);
-  m.map[f * PAGE_WORDS] = flags & ~PG_active;
+  m.map[f * FOLIO_WORDS] = flags & ~PG_active;
   lruvecAddFolioTail(m, f);
-  m.vmstat[V.pgrotated] += nrPages(m.map, f * PAGE_WORDS, flags);
+  m.vmstat[V.pgrotated] += nrPages(m.map, f * FOLIO_WORDS, flags);
 }
 
 /**
@@ -117,7 +115,7 @@ function lruMoveTail(m: Machine, f: FolioId, flags: number): void {
  */
 function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
   if ((flags & PG_unevictable) !== 0) return;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const nr = nrPages(m.map, w, flags);
   lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_active | PG_referenced);
@@ -134,7 +132,7 @@ function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
 /** @kernel mm/swap.c lru_deactivate (6.18) */
 function lruDeactivate(m: Machine, f: FolioId, flags: number): void {
   if ((flags & PG_unevictable) !== 0 || ((flags & PG_active) === 0 && m.lruGen === null)) return;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_active | PG_referenced);
   lruvecAddFolio(m, f);
@@ -148,7 +146,7 @@ const lazyfreeable = (m: Machine, f: FolioId, flags: number): boolean =>
 /** Its contents are not needed: it becomes the newest of the inactive file folios. @kernel mm/swap.c lru_lazyfree (6.18) */
 function lruLazyfree(m: Machine, f: FolioId, flags: number): void {
   if (!lazyfreeable(m, f, flags)) return;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_active | PG_referenced | PG_swapbacked);
   lruvecAddFolio(m, f);
@@ -157,7 +155,7 @@ function lruLazyfree(m: Machine, f: FolioId, flags: number): void {
 
 function countDeactivated(m: Machine, f: FolioId, nr: number): void {
   m.vmstat[V.pgdeactivate] += nr;
-  const g = m.map[f * PAGE_WORDS + W_MEMCG];
+  const g = m.map[f * FOLIO_WORDS + m.map.memcg];
   m.memcgs.pgdeactivate[g] += nr;
 }
 
@@ -167,8 +165,8 @@ function lookAtNeighbours(m: Machine, at: number, n: number): void {
   const { folios } = m.batches;
   let seen = 0;
   for (let i = at; i < at + n; i++) {
-    const w = folios[i] * PAGE_WORDS;
-    seen ^= map[(map[w + W_NEXT] >>> 1) * PAGE_WORDS] ^ map[(map[w + W_PREV] >>> 1) * PAGE_WORDS];
+    const w = folios[i] * FOLIO_WORDS;
+    seen ^= map[(map[w + W_NEXT] >>> 1) * FOLIO_WORDS] ^ map[(map[w + W_PREV] >>> 1) * FOLIO_WORDS];
   }
   m.lruvecs.seen ^= seen;
 }
@@ -186,7 +184,7 @@ function lruAddBatch(m: Machine, at: number, n: number): void {
   let run = 0;
   for (let i = at; i < at + n; i++) {
     const f = folios[i];
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     const flags = map[w];
     if ((flags & NOT_PLAIN_ADD) !== 0 || m.lruGen !== null) {
       if (run > 0) updateLruSize(m, k, list, run, run);
@@ -195,7 +193,7 @@ function lruAddBatch(m: Machine, at: number, n: number): void {
       continue;
     }
     const lru = folioLruList(flags);
-    const to = map[w + W_MEMCG] * NR_LRU_LISTS + lru;
+    const to = map[w + map.memcg] * NR_LRU_LISTS + lru;
     if (to !== k) {
       if (run > 0) updateLruSize(m, k, list, run, run);
       run = 0;
@@ -206,7 +204,7 @@ function lruAddBatch(m: Machine, at: number, n: number): void {
     map[w] = flags | PG_lru;
     map[w + W_NEXT] = first << 1;
     map[w + W_PREV] = 0;
-    if (first !== 0) map[first * PAGE_WORDS + W_PREV] = f << 1;
+    if (first !== 0) map[first * FOLIO_WORDS + W_PREV] = f << 1;
     else tail[k] = f;
     head[k] = f;
     if (lru >= LRU_INACTIVE_FILE) orderAdd(order[k], f, m.lruvecs.folios[k] + run);
@@ -226,7 +224,7 @@ function batchFlush(m: Machine, batch: number): void {
   else if (batch === BATCH_ACTIVATE) lookAtNeighbours(m, at, n);
   for (let i = 0; i < n; i++) {
     const f = folios[at + i] as FolioId;
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     if (batch !== BATCH_ADD) {
       const flags = map[w];
       if ((flags & PG_lru) !== 0) {
@@ -237,8 +235,8 @@ function batchFlush(m: Machine, batch: number): void {
         else lruDeactivate(m, f, flags);
       }
     }
-    const refs = map[w + W_REFCOUNT] - 1;
-    map[w + W_REFCOUNT] = refs;
+    const refs = map[w + map.refcount] - 1;
+    map[w + map.refcount] = refs;
     if (refs === 0) folioFree(m, f);
   }
 }
@@ -246,8 +244,8 @@ function batchFlush(m: Machine, batch: number): void {
 /** @kernel mm/swap.c __folio_batch_add_and_move (6.18) */
 function batchAdd(m: Machine, batch: number, f: FolioId): void {
   const { count, folios, size } = m.batches;
-  const w = f * PAGE_WORDS;
-  m.map[w + W_REFCOUNT] += 1;
+  const w = f * FOLIO_WORDS;
+  m.map[w + m.map.refcount] += 1;
   const n = count[batch];
   folios[batch * (size + 1) + n] = f;
   count[batch] = n + 1;
@@ -256,8 +254,8 @@ function batchAdd(m: Machine, batch: number, f: FolioId): void {
 
 /** A new folio goes to the LRU, by way of the batch. @kernel mm/swap.c folio_add_lru (6.18) */
 export function folioAddLru(m: Machine, f: FolioId): void {
-  assert((m.map[f * PAGE_WORDS] & PG_lru) === 0, 'folioAddLru: the folio is on no list yet');
-  if (m.lruGen?.inFault && !m.zones.memalloc) m.map[f * PAGE_WORDS] |= PG_active;
+  assert((m.map[f * FOLIO_WORDS] & PG_lru) === 0, 'folioAddLru: the folio is on no list yet');
+  if (m.lruGen?.inFault && !m.zones.memalloc) m.map[f * FOLIO_WORDS] |= PG_active;
   batchAdd(m, BATCH_ADD, f);
 }
 
@@ -275,7 +273,7 @@ export function lruAddDrain(m: Machine): void {
  */
 export function folioMarkAccessed(m: Machine, f: FolioId): void {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   if ((flags & PG_dropbehind) !== 0) return;
   if (m.lruGen !== null) {
@@ -290,7 +288,7 @@ export function folioMarkAccessed(m: Machine, f: FolioId): void {
   if ((flags & PG_lru) !== 0) batchAdd(m, BATCH_ACTIVATE, f);
   else activateInAddBatch(m, f);
   map[w] &= ~PG_referenced;
-  workingsetAgeNonresident(m, map[w + W_MEMCG] as MemcgId, nrPages(map, w, flags));
+  workingsetAgeNonresident(m, map[w + map.memcg] as MemcgId, nrPages(map, w, flags));
 }
 
 /** A folio that still waits to be added is added as active. @kernel mm/swap.c __lru_cache_activate_folio (6.18) */
@@ -299,38 +297,38 @@ function activateInAddBatch(m: Machine, f: FolioId): void {
   const at = BATCH_ADD * (size + 1);
   for (let i = count[BATCH_ADD] - 1; i >= 0; i--) {
     if (folios[at + i] !== f) continue;
-    m.map[f * PAGE_WORDS] |= PG_active;
+    m.map[f * FOLIO_WORDS] |= PG_active;
     return;
   }
 }
 
 /** Hastens a folio that could not be invalidated. @kernel mm/swap.c deactivate_file_folio (6.18) */
 export function deactivateFileFolio(m: Machine, f: FolioId): void {
-  if ((m.map[f * PAGE_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE_FILE, f);
+  if ((m.map[f * FOLIO_WORDS] & PG_unevictable) === 0) batchAdd(m, BATCH_DEACTIVATE_FILE, f);
 }
 
 /** madvise(COLD): an active folio becomes inactive. @kernel mm/swap.c folio_deactivate (6.18) */
 export function folioDeactivate(m: Machine, f: FolioId): void {
-  if ((m.map[f * PAGE_WORDS] & PG_unevictable) !== 0) return;
+  if ((m.map[f * FOLIO_WORDS] & PG_unevictable) !== 0) return;
   if (m.lruGen !== null && lruGenClearRefs(m, f)) return;
   batchAdd(m, BATCH_DEACTIVATE, f);
 }
 
 /** The folio was found in use by page tables. @kernel mm/swap.c folio_activate (6.18) */
 export function folioActivate(m: Machine, f: FolioId): void {
-  const flags = m.map[f * PAGE_WORDS];
+  const flags = m.map[f * FOLIO_WORDS];
   if ((flags & (PG_active | PG_unevictable)) === 0 && (flags & PG_lru) !== 0) batchAdd(m, BATCH_ACTIVATE, f);
 }
 
 /** madvise(FREE) of a folio with no dirty entry. @kernel mm/swap.c folio_mark_lazyfree (6.18) */
 export function folioMarkLazyfree(m: Machine, f: FolioId): void {
-  const flags = m.map[f * PAGE_WORDS];
+  const flags = m.map[f * FOLIO_WORDS];
   if ((flags & PG_lru) !== 0 && lazyfreeable(m, f, flags)) batchAdd(m, BATCH_LAZYFREE, f);
 }
 
 /** Write-back of a folio that reclaim waits for has ended: it is next. @kernel mm/swap.c folio_rotate_reclaimable (6.18) */
 export function folioRotateReclaimable(m: Machine, f: FolioId): void {
-  const flags = m.map[f * PAGE_WORDS];
+  const flags = m.map[f * FOLIO_WORDS];
   if ((flags & PG_lru) !== 0 && (flags & (PG_locked | PG_dirty | PG_unevictable)) === 0)
     batchAdd(m, BATCH_MOVE_TAIL, f);
 }
@@ -342,7 +340,7 @@ export function folioPut(m: Machine, f: FolioId): void {
 
 /** Drops `n` references; the last one frees the folio. @kernel include/linux/mm.h folio_put_refs (6.18) */
 export function folioPutRefs(m: Machine, f: FolioId, n: number): void {
-  const w = f * PAGE_WORDS + W_REFCOUNT;
+  const w = f * FOLIO_WORDS + m.map.refcount;
   const refs = m.map[w] - n;
   if (refs < 0) bugFolio(m, f, 'more references dropped than held');
   m.map[w] = refs;
@@ -355,7 +353,7 @@ export function folioFree(m: Machine, f: FolioId): void {
     freeZoneDeviceFolio(m, folioPfn(m.map, f));
     return;
   }
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   if ((m.map[w + W_MAPPING] & FOLIO_MAPPING_ANON) !== 0 || (m.map[w] & PG_mlocked) !== 0) freeMappedPrepare(m, f);
   const flags = m.map[w];
   if ((flags & PG_lru) !== 0) lruvecDelFolio(m, f);
@@ -363,12 +361,12 @@ export function folioFree(m: Machine, f: FolioId): void {
   if (m.lruGen !== null) lruGenForget(m, f);
   const order = folioOrder(m.map, f);
   memCgroupUncharge(m, f);
-  freeFrozenPages(m, f as number as Parameters<typeof freeFrozenPages>[1], order);
+  freeFrozenFolio(m, f, order);
 }
 
 /** Takes a folio off its list for a caller that will put it back; it gets a reference. False when it is on none. @kernel mm/vmscan.c folio_isolate_lru (6.18) */
 export function folioIsolateLru(m: Machine, f: FolioId): boolean {
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   if ((m.map[w] & PG_lru) === 0) return false;
   lruvecDelFolio(m, f);
   m.map[w] &= ~PG_lru;
@@ -378,10 +376,10 @@ export function folioIsolateLru(m: Machine, f: FolioId): boolean {
 
 /** Throws with a line that describes the folio. @kernel include/linux/mmdebug.h VM_BUG_ON_FOLIO (6.18) */
 export function bugFolio(m: Machine, f: FolioId, claim: string): never {
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = m.map[w];
   throw new Bug(
-    `${claim}: folio ${f} order ${folioOrder(m.map, f)} count ${m.map[w + W_REFCOUNT]} ` +
-      `group ${m.map[w + W_MEMCG]} flags ${decodeFlags(flags)}`,
+    `${claim}: folio ${f} order ${folioOrder(m.map, f)} count ${m.map[w + m.map.refcount]} ` +
+      `group ${m.map[w + m.map.memcg]} flags ${decodeFlags(flags)}`,
   );
 }

@@ -14,7 +14,7 @@ import { type FolioId, NO_FOLIO } from './ids.ts';
 import { checkLruGen } from './lru_gen_check.ts';
 import type { Machine } from './machine.ts';
 import { folioLruList, NR_LRU_LISTS } from './mm_inline.ts';
-import { folioNrPages, PAGE_WORDS, W_MAPCOUNT, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
+import { FOLIO_WORDS, folioAt, folioNrPages, folioPfn, W_NEXT, W_PREV } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { bugFolio } from './swap.ts';
 import { V } from './vmstat.ts';
@@ -28,8 +28,7 @@ export function checkLru(m: Machine): void {
     return;
   }
   const { map, lruvecs: t, memcgs } = m;
-  const frames = map.length / PAGE_WORDS;
-  const onList = new Uint8Array(frames);
+  const onList = new Set<FolioId>();
   const sums = new Float64Array(NR_LRU_LISTS);
   for (let g = 0; g < memcgs.nr; g++)
     for (let lru = 0; lru < NR_LRU_LISTS; lru++) {
@@ -37,16 +36,16 @@ export function checkLru(m: Machine): void {
       let pages = 0;
       let folios = 0;
       let prev = NO_FOLIO;
-      for (let f = t.head[k] as FolioId; f !== 0; f = (map[f * PAGE_WORDS + W_NEXT] >>> 1) as FolioId) {
-        const w = f * PAGE_WORDS;
+      for (let f = t.head[k] as FolioId; f !== 0; f = (map[f * FOLIO_WORDS + W_NEXT] >>> 1) as FolioId) {
+        const w = f * FOLIO_WORDS;
         const flags = map[w];
-        if ((map[w + W_NEXT] & 1) !== 0) bugFolio(m, f, 'L4 a tail is on a list');
-        if (map[w + W_REFCOUNT] <= 0) bugFolio(m, f, 'L4 a free folio is on a list');
+        if (folioAt(map, folioPfn(map, f)) !== f) bugFolio(m, f, 'L4 a tail is on a list');
+        if (map[w + map.refcount] <= 0) bugFolio(m, f, 'L4 a free folio is on a list');
         if ((flags & PG_lru) === 0) bugFolio(m, f, 'L1 a folio on a list has PG_lru');
         if (map[w + W_PREV] >>> 1 !== prev) bugFolio(m, f, 'L2 prev(next(f)) = f');
-        if (folioLruList(flags) !== lru || map[w + W_MEMCG] !== g) bugFolio(m, f, 'L5 the folio is on its list');
-        if (onList[f] !== 0) bugFolio(m, f, 'L2 a folio is on a list once');
-        onList[f] = 1;
+        if (folioLruList(flags) !== lru || map[w + map.memcg] !== g) bugFolio(m, f, 'L5 the folio is on its list');
+        if (onList.has(f)) bugFolio(m, f, 'L2 a folio is on a list once');
+        onList.add(f);
         pages += folioNrPages(map, f);
         folios++;
         prev = f;
@@ -58,16 +57,13 @@ export function checkLru(m: Machine): void {
   for (let lru = 0; lru < NR_LRU_LISTS; lru++)
     assert(m.vmstat[V.nr_inactive_anon + lru] === sums[lru], 'L3 the groups add up to vmstat');
   const charged = new Float64Array(memcgs.nr);
-  for (let f = 1 as FolioId; f < frames; f = (f + 1) as FolioId) {
-    const w = f * PAGE_WORDS;
-    if ((map[w + W_NEXT] & 1) !== 0) continue;
-    const flags = map[w];
-    const g = map[w + W_MEMCG];
-    if (map[w + W_REFCOUNT] > 0) {
-      if ((flags & PG_lru) !== 0 && onList[f] === 0) bugFolio(m, f, 'L1 a folio with PG_lru is on a list');
-      // Pages with a type (page tables) are kernel memory.
-      if (g > 0 && g < memcgs.nr && map[w + W_MAPCOUNT] >= -1) charged[g] += folioNrPages(map, f);
-    }
+  for (let pfn = 1; pfn < map.frames; pfn++) {
+    const f = folioAt(map, pfn);
+    if (f === NO_FOLIO) continue;
+    const w = f * FOLIO_WORDS;
+    const g = map[w + map.memcg];
+    if ((map[w] & PG_lru) !== 0 && !onList.has(f)) bugFolio(m, f, 'L1 a folio with PG_lru is on a list');
+    if (g > 0 && g < memcgs.nr) charged[g] += folioNrPages(map, f);
   }
   for (let g = 1; g < memcgs.nr; g++) {
     assert(memcgs.pages[g] === charged[g], 'L6 the folios charged to a group are as many as counted');

@@ -15,7 +15,7 @@ import { GFP_HIGHUSER_MOVABLE } from './gfp.ts';
 import { type FolioId, NO_FOLIO, type SwapEntry, type VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupSwapinChargeFolio, memCgroupUnchargeSwap, modSwapcached } from './memcontrol_swap.ts';
-import { folioClear, folioNrPages, folioRefAdd, folioSet, folioTest, PAGE_WORDS, W_PRIVATE } from './mm_types.ts';
+import { FOLIO_WORDS, folioClear, folioNrPages, folioRefAdd, folioSet, folioTest, W_PRIVATE } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_readahead, PG_swapcache } from './page_flags.ts';
 import { swapReadFolio } from './page_io.ts';
@@ -54,7 +54,7 @@ export function swapCacheAddFolio(m: Machine, f: FolioId, entry: SwapEntry): num
   table.fill(f, entry, entry + nr);
   folioRefAdd(map, f, nr);
   folioSet(map, f, PG_swapcache);
-  map[f * PAGE_WORDS + W_PRIVATE] = entry;
+  map[f * FOLIO_WORDS + W_PRIVATE] = entry;
   m.vmstat[V.nr_file_pages] += nr;
   m.vmstat[V.nr_swapcached] += nr;
   modSwapcached(m, f, nr);
@@ -69,7 +69,7 @@ export function swapCacheRemove(m: Machine, f: FolioId, shadow: number, age: num
   const nr = folioNrPages(map, f);
   table.fill(shadow < 0 ? 0 : -1 - shadow, entry, entry + nr);
   if (shadow >= 0) ages.fill(age, entry, entry + nr);
-  map[f * PAGE_WORDS + W_PRIVATE] = 0;
+  map[f * FOLIO_WORDS + W_PRIVATE] = 0;
   folioClear(map, f, PG_swapcache);
   m.vmstat[V.nr_file_pages] -= nr;
   m.vmstat[V.nr_swapcached] -= nr;
@@ -89,7 +89,7 @@ export function swapCacheDelFolio(m: Machine, f: FolioId): void {
 export function swapCacheReplaceFolio(m: Machine, to: FolioId, entry: SwapEntry): void {
   const { map } = m;
   m.swap.slots.table.fill(to, entry, entry + folioNrPages(map, to));
-  map[to * PAGE_WORDS + W_PRIVATE] = entry;
+  map[to * FOLIO_WORDS + W_PRIVATE] = entry;
   folioSet(map, to, PG_swapcache);
 }
 

@@ -19,7 +19,7 @@
 import { allocate, grow, i8, i32, type Table, u8, u16, u32 } from '../base/table.ts';
 import type { FolioId, SwapEntry } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_PRIVATE } from './mm_types.ts';
+import { FOLIO_WORDS, W_PRIVATE } from './mm_types.ts';
 import type { ZsPool } from './zsmalloc.ts';
 import { type Zswap, zswapInit } from './zswap.ts';
 
@@ -156,7 +156,7 @@ export const swapDevice = (s: Swap, entry: number): SwapDevice =>
   s.devices[s.clusters.device[entry >>> s.clusterOrder]] as SwapDevice;
 
 /** First slot of a folio in the swap cache. @kernel include/linux/mm_types.h struct folio (6.18) */
-export const folioSwap = (m: Machine, f: FolioId): SwapEntry => m.map[f * PAGE_WORDS + W_PRIVATE] as SwapEntry;
+export const folioSwap = (m: Machine, f: FolioId): SwapEntry => m.map[f * FOLIO_WORDS + W_PRIVATE] as SwapEntry;
 
 /** References by page tables. @kernel mm/swapfile.c __swap_count (6.18) */
 export const swapCount = (m: Machine, entry: SwapEntry): number => m.swap.slots.map[entry] & ~SWAP_HAS_CACHE;

@@ -6,7 +6,7 @@ import { contpteTryFold } from './contpte.ts';
 import type { FolioId, MappingId, MmId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { zapPageRange } from './memory.ts';
-import { folioIndex, folioMapping, folioNrPages } from './mm_types.ts';
+import { folioIndex, folioMapping, folioNrPages, folioPfn } from './mm_types.ts';
 import { flushPmdTlbRange, ptepClearFlush } from './mmu_gather.ts';
 import {
   _PAGE_DIRTY,
@@ -59,7 +59,7 @@ export function folioMkclean(m: Machine, folio: FolioId): number {
     const last = vmas.pgoff[vma] + (vmas.end[vma] - vmas.start[vma]) * m.pagesPerByte;
     const stop = vmaAddress(m, vma, Math.min(end, last));
     let addr = vmaAddress(m, vma, Math.max(first, vmas.pgoff[vma]));
-    const frame = folio + Math.max(first, vmas.pgoff[vma]) - first;
+    const frame = folioPfn(m.map, folio) + Math.max(first, vmas.pgoff[vma]) - first;
     const from = addr;
     while (addr < stop) {
       const next = Math.min(stop, (Math.floor(addr / span) + 1) * span);

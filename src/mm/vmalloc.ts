@@ -21,7 +21,7 @@ import { NO_PFN, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
 import { allocPages, freePages } from './page_alloc.ts';
-import { initPage, pageCount, pageType, setPageCount } from './page_type.ts';
+import { pageCount, pagesInit, pageType, setPageCount } from './page_type.ts';
 import type { KmemCacheId } from './slab.ts';
 import { kfree, kmalloc, kmemCacheCreate } from './slab_common.ts';
 import { kmemCacheAlloc, kmemCacheFree } from './slub.ts';
@@ -105,7 +105,7 @@ function vmAreaAllocPages(m: Machine, order: number, pages: Int32Array): number 
     const pfn = allocPages(m, GFP_KERNEL, order);
     if (pfn === NO_PFN) return i;
     for (let k = 0; k < 1 << order; k++) {
-      if (k > 0) initPage(m.map, (pfn + k) as Pfn);
+      if (k > 0) pagesInit(m.map, (pfn + k) as Pfn, 0, true);
       setPageCount(m.map, (pfn + k) as Pfn, 1);
       pages[i + k] = pfn + k;
     }

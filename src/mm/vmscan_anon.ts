@@ -18,28 +18,29 @@ import { folioTestDeferred, folioTestPartiallyMapped } from './deferred_split.ts
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { __GFP_FS, __GFP_IO, GFP_KERNEL } from './gfp.ts';
 import { folioSplit } from './huge_memory.ts';
-import type { FolioId, MemcgId, Pfn } from './ids.ts';
+import { type FolioId, type MemcgId, NO_FOLIO, type Pfn } from './ids.ts';
 import { lruGenForget, lruGenSetRefs } from './lru_gen.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { memcg1Swapout } from './memcontrol_swap.ts';
 import {
+  FOLIO_WORDS,
   folioClear,
   folioMapping,
   folioMemcg,
   folioNrPages,
   folioOrder,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
   folioSetCount,
   folioTest,
   folioTestAnon,
-  PAGE_WORDS,
-  W_REFCOUNT,
+  pageFolio,
 } from './mm_types.ts';
 import { tryToUnmapFlush, tryToUnmapFlushDirty } from './mmu_gather.ts';
-import { freeFrozenPages } from './page_alloc.ts';
+import { freeFrozenFolio } from './page_alloc.ts';
 import { PG, PG_swapcache } from './page_flags.ts';
 import { swapWriteout, WRITEOUT_ACTIVATE } from './page_io.ts';
 import { folioMapcount, folioMapped, folioMaybeDmaPinned, freeMappedPrepare } from './rmap.ts';
@@ -88,7 +89,7 @@ function keep(list: ReclaimList, f: number): void {
 
 const inSwapCache = (m: Machine, f: FolioId): boolean => {
   const both = PG_swapcache | PG_swapbacked;
-  return (m.map[f * PAGE_WORDS] & both) === both;
+  return (m.map[f * FOLIO_WORDS] & both) === both;
 };
 
 const FOLIOREF_RECLAIM = 0;
@@ -122,11 +123,13 @@ function splitFolioToList(m: Machine, f: FolioId, list: ReclaimList): boolean {
   const { map } = m;
   const nr = folioNrPages(map, f);
   if (!folioSplit(m, f, 0, 0, true)) return false;
-  for (let p = (f + 1) as FolioId; p < f + nr; p = (p + 1) as FolioId) {
+  const pfn = folioPfn(map, f);
+  for (let p = pfn + 1; p < pfn + nr; p++) {
     // Pages that nobody mapped are free by now.
-    if (map[p * PAGE_WORDS + W_REFCOUNT] <= 0) continue;
-    folioRefAdd(map, p, 1);
-    reclaimPush(list, p);
+    const piece = pageFolio(map, p as Pfn);
+    if (piece === NO_FOLIO || folioRefCount(map, piece) <= 0) continue;
+    folioRefAdd(map, piece, 1);
+    reclaimPush(list, piece);
   }
   return true;
 }
@@ -325,7 +328,7 @@ function freeFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): void {
   freeMappedPrepare(m, f);
   if (m.lruGen !== null) lruGenForget(m, f);
   memCgroupUncharge(m, f);
-  freeFrozenPages(m, f as number as Pfn, order);
+  freeFrozenFolio(m, f, order);
 }
 
 /** The folios of `list.kept` after a reclaim of chosen ones: back to the LRU, as if new there. @kernel mm/vmscan.c folio_putback_lru (6.18) */
@@ -374,7 +377,7 @@ export function deactivateMapped(m: Machine, target: MemcgId, n: number): number
       keep(list, f);
       continue;
     }
-    map[f * PAGE_WORDS] = (map[f * PAGE_WORDS] & ~PG_active) | PG_workingset;
+    map[f * FOLIO_WORDS] = (map[f * FOLIO_WORDS] & ~PG_active) | PG_workingset;
     reclaimPush(list, f);
   }
   return rotated;

@@ -6,10 +6,10 @@
 
 import { clearSlotMark, XA_MARK_TOWRITE, xaMarked } from '../base/xarray_mark.ts';
 import { addCounts, toNode, valueEntry } from '../base/xarray_node.ts';
-import type { MemcgId } from './ids.ts';
+import type { FolioId, MemcgId } from './ids.ts';
 import { type Machine, PAGES_DELETED } from './machine.ts';
 import { uncharge } from './memcontrol.ts';
-import { PAGE_WORDS, W_INDEX, W_MAPCOUNT, W_MAPPING, W_MEMCG, W_REFCOUNT } from './mm_types.ts';
+import { FOLIO_WORDS, folioFini, W_INDEX, W_MAPPING } from './mm_types.ts';
 import { pageZone } from './mmzone.ts';
 import { freeFrozenPageCommit, freePageQuick } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
@@ -17,7 +17,7 @@ import { V } from './vmstat.ts';
 
 const { PG_active, PG_dirty, PG_head, PG_hwpoison, PG_locked, PG_mlocked, PG_private, PG_private_2 } = PG;
 const { PG_swapbacked, PG_unevictable, PG_workingset, PG_writeback } = PG;
-const WORDS: number = PAGE_WORDS;
+const WORDS: number = FOLIO_WORDS;
 const NR_FILE_PAGES = V.nr_file_pages;
 const PGFREE = V.pgfree;
 const NOT_PLAIN =
@@ -41,7 +41,7 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
   let top = 0;
   for (; end < n; end++) {
     const w = isolated[end] * WORDS;
-    if ((map[w] & NOT_PLAIN) !== 0 || map[w + W_REFCOUNT] !== 2 || map[w + W_MAPCOUNT] !== -1) break;
+    if ((map[w] & NOT_PLAIN) !== 0 || map[w + map.refcount] !== 2 || map[w + map.mapcount] !== -1) break;
     const word = map[w + W_MAPPING];
     if (word === 0 || (word & 3) !== 0) break;
     if (word !== file) {
@@ -75,16 +75,14 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     if (values[node] + 1 === count[node]) addCounts(pages, node, 0, 1);
     else values[node] += 1;
     spaces.nrpages[mapping] -= 1;
-    const g = map[w + W_MEMCG];
+    const g = map[w + map.memcg];
     if (g === target) own++;
     else if (g !== 0) uncharge(m, g, 1, 1);
-    map[w] = 0;
-    map[w + W_REFCOUNT] = 0;
-    map[w + W_MAPPING] = 0;
-    map[w + W_INDEX] = 0;
-    map[w + W_MEMCG] = 0;
-    const zone = pageZone(zones, f);
-    if (!freePageQuick(m, zone, f)) freeFrozenPageCommit(m, zone, f, 0);
+    map[w + map.refcount] = 0;
+    map[w + map.memcg] = 0;
+    const pfn = folioFini(map, f as FolioId, 0);
+    const zone = pageZone(zones, pfn);
+    if (!freePageQuick(m, zone, pfn)) freeFrozenPageCommit(m, zone, pfn, 0);
   }
   const freed = end - from;
   if (target !== 0) {

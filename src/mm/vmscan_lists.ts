@@ -15,13 +15,13 @@
 import { assert } from '../base/errors.ts';
 import { filemapReleaseFolio, filemapRemoveFolio } from './filemap.ts';
 import { __GFP_FS } from './gfp.ts';
-import { type FolioId, type MemcgId, NO_FOLIO, type Pfn } from './ids.ts';
+import { type FolioId, type MemcgId, NO_FOLIO } from './ids.ts';
 import { orderLook, orderTaken } from './lru_order.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupUncharge } from './memcontrol.ts';
 import { LRU_INACTIVE_FILE, lruvecAddFolio, NR_LRU_LISTS } from './mm_inline.ts';
-import { folioNrPages, folioOrder, PAGE_WORDS, W_MAPPING, W_MEMCG, W_NEXT, W_PREV, W_REFCOUNT } from './mm_types.ts';
-import { freeFrozenPages } from './page_alloc.ts';
+import { FOLIO_WORDS, folioNrPages, folioOrder, W_MAPPING, W_NEXT, W_PREV } from './mm_types.ts';
+import { freeFrozenFolio } from './page_alloc.ts';
 import { PG } from './page_flags.ts';
 import { wakeupFlusherThreads } from './page_writeback.ts';
 import { folioAddLru, folioFree, folioPut, lruAddDrain } from './swap.ts';
@@ -88,11 +88,11 @@ function isolateLruFolios(m: Machine, memcg: MemcgId, lru: number, want: number)
   let f = t.tail[k];
   orderLook(m, t.order[k], want);
   while (pages < want && f !== 0) {
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     const prev = map[w + W_PREV] >>> 1;
     pages += folioNrPages(map, f as FolioId);
     map[w] &= ~PG_lru;
-    map[w + W_REFCOUNT] += 1;
+    map[w + map.refcount] += 1;
     map[w + W_NEXT] = 0;
     map[w + W_PREV] = 0;
     out[n++] = f;
@@ -101,7 +101,7 @@ function isolateLruFolios(m: Machine, memcg: MemcgId, lru: number, want: number)
   if (n === 0) return 0;
   orderTaken(t.order[k], out[n - 1], n);
   t.tail[k] = f;
-  if (f !== 0) map[f * PAGE_WORDS + W_NEXT] = 0;
+  if (f !== 0) map[f * FOLIO_WORDS + W_NEXT] = 0;
   else t.head[k] = 0;
   t.pages[k] -= pages;
   t.folios[k] -= n;
@@ -121,15 +121,15 @@ function moveFoliosToLru(m: Machine, memcg: MemcgId, isolated: Int32Array, n: nu
   const { map } = m;
   for (let i = 0; i < n; i++) {
     const f = isolated[i] as FolioId;
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     const flags = map[w];
     if ((flags & PG_mlocked) !== 0) {
       folioAddLru(m, f);
       folioPut(m, f);
       continue;
     }
-    const refs = map[w + W_REFCOUNT] - 1;
-    map[w + W_REFCOUNT] = refs;
+    const refs = map[w + map.refcount] - 1;
+    map[w + map.refcount] = refs;
     if (refs === 0) {
       folioFree(m, f);
       continue;
@@ -201,7 +201,7 @@ function shrinkFolioList(m: Machine, sc: ScanControl, n: number): number {
     i = plain;
     if (i === n) break;
     const f = isolated[i] as FolioId;
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     const flags = map[w];
     assert((flags & (PG_active | PG_unevictable)) === 0, 'an inactive folio is not active');
     if ((flags & PG_locked) !== 0) {
@@ -214,7 +214,7 @@ function shrinkFolioList(m: Machine, sc: ScanControl, n: number): number {
     // Not freed: REF_KEEP and FREE_KEEP leave it inactive, everything else has set the active flag.
     if ((map[w] & PG_active) !== 0) {
       activated += nr;
-      const g = map[w + W_MEMCG];
+      const g = map[w + map.memcg];
       m.memcgs.pgactivate[g] += nr;
     }
     isolated[left++] = f;
@@ -226,7 +226,7 @@ function shrinkFolioList(m: Machine, sc: ScanControl, n: number): number {
 /** Frees one isolated folio of `nr` pages, or marks it active when it shall be out of the way. True: it is gone. */
 function reclaimFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): boolean {
   const { map } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const file = (flags & PG_swapbacked) === 0;
   const dirty = (flags & PG_dirty) !== 0;
@@ -267,7 +267,7 @@ function reclaimFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): bool
   map[w] &= ~(PG_locked | PG_workingset);
   const order = folioOrder(map, f);
   memCgroupUncharge(m, f);
-  freeFrozenPages(m, f as number as Pfn, order);
+  freeFrozenFolio(m, f, order);
   return true;
 }
 
@@ -277,13 +277,13 @@ function reclaimFolio(m: Machine, sc: ScanControl, f: FolioId, nr: number): bool
  */
 function removeMapping(m: Machine, target: MemcgId, f: FolioId, nr: number): boolean {
   const { map } = m;
-  const w = f * PAGE_WORDS;
-  if (map[w + W_MAPPING] === 0 || map[w + W_REFCOUNT] !== nr + 1) return false;
+  const w = f * FOLIO_WORDS;
+  if (map[w + W_MAPPING] === 0 || map[w + map.refcount] !== nr + 1) return false;
   if ((map[w] & PG_dirty) !== 0) return false;
   if ((map[w] & PG_swapbacked) !== 0) return false;
   const value = workingsetEviction(m, f, target);
   filemapRemoveFolio(m, f, value, m.lruvecs.evictionAge[0] as number);
-  map[w + W_REFCOUNT] = 0;
+  map[w + map.refcount] = 0;
   return true;
 }
 
@@ -303,7 +303,7 @@ export function shrinkActiveList(m: Machine, sc: ScanControl, memcg: MemcgId, wa
   }
   for (let i = 0; i < n; i++) {
     const f = isolated[i] as FolioId;
-    const w = f * PAGE_WORDS;
+    const w = f * FOLIO_WORDS;
     map[w] = (map[w] & ~PG_active) | PG_workingset;
     pages += folioNrPages(map, f);
   }

@@ -20,7 +20,7 @@ import { lruGenEviction, lruGenRefault } from './lru_gen_workingset.ts';
 import type { Machine } from './machine.ts';
 import { lruvecPageState } from './memcontrol.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from './mm_inline.ts';
-import { folioNrPages, PAGE_WORDS, W_MEMCG } from './mm_types.ts';
+import { FOLIO_WORDS, folioNrPages } from './mm_types.ts';
 import { PG } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
@@ -48,7 +48,7 @@ export function workingsetEviction(m: Machine, f: FolioId, target: MemcgId): num
   if (m.lruGen !== null) return lruGenEviction(m, f);
   t.evictionAge[0] = wrapped(t.nonresidentAge[target]);
   workingsetAgeNonresident(m, target, folioNrPages(m.map, f));
-  return (target << 1) | ((m.map[f * PAGE_WORDS] & PG_workingset) === 0 ? 0 : 1);
+  return (target << 1) | ((m.map[f * FOLIO_WORDS] & PG_workingset) === 0 ? 0 : 1);
 }
 
 /**
@@ -84,11 +84,11 @@ export function workingsetRefault(m: Machine, f: FolioId, value: number, age: nu
     return;
   }
   const { map, memcgs, vmstat } = m;
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const flags = map[w];
   const file = (flags & PG_swapbacked) === 0;
   const nr = folioNrPages(map, f);
-  const g = map[w + W_MEMCG] as MemcgId;
+  const g = map[w + map.memcg] as MemcgId;
   const refault = file ? memcgs.refaultFile : memcgs.refaultAnon;
   refault[g] += nr;
   const at = file ? V.workingset_refault_file : V.workingset_refault_anon;

@@ -19,12 +19,13 @@
  * Differs: the pages are not moved by memory compaction. Handles and zspage records are counted in bytes, not allocated.
  * @kernel mm/zsmalloc.c zs_create_pool (6.18)
  */
+
 import { allocate, grow, i32, type Table, u16 } from '../base/table.ts';
 import { NO_PFN, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_MAPCOUNT } from './mm_types.ts';
 import { allocPages, freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
+import { clearPageType, setPageType } from './page_type.ts';
 import { V } from './vmstat.ts';
 
 /** @kernel mm/zsmalloc.c ZS_MIN_ALLOC_SIZE (6.18) */
@@ -39,7 +40,6 @@ const ZS_INUSE_RATIO_0 = 0;
 const ZS_INUSE_RATIO_10 = 1;
 const ZS_INUSE_RATIO_99 = 10;
 const ZS_INUSE_RATIO_100 = 11;
-const ZSMALLOC_WORD = PGTY.PGTY_zsmalloc << 24;
 /** Slab objects that go with a stored object and with a zspage. @kernel mm/zsmalloc.c create_cache (6.18) */
 export const ZS_HANDLE_BYTES = 8;
 export const ZSPAGE_BYTES = 56;
@@ -244,7 +244,7 @@ function allocZspage(m: Machine, c: SizeClass, gfp: number): number {
       c.freeRow = z;
       return 0;
     }
-    m.map[pfn * PAGE_WORDS + W_MAPCOUNT] = ZSMALLOC_WORD;
+    setPageType(m.map, pfn, PGTY.PGTY_zsmalloc);
     m.vmstat[V.nr_zspages] += 1;
     c.pages[z * n + i] = pfn;
   }
@@ -256,7 +256,7 @@ function allocZspage(m: Machine, c: SizeClass, gfp: number): number {
 }
 
 function freeZpdesc(m: Machine, pfn: number): void {
-  m.map[pfn * PAGE_WORDS + W_MAPCOUNT] = -1;
+  clearPageType(m.map, pfn as Pfn, PGTY.PGTY_zsmalloc);
   m.vmstat[V.nr_zspages] -= 1;
   freePages(m, pfn as Pfn, 0);
 }

@@ -1,8 +1,10 @@
 /** A zsmalloc pool, checked: Z1 to Z4 of zsmalloc.ts. */
+
 import { assert } from '../base/errors.ts';
+import type { Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { PAGE_WORDS, W_MAPCOUNT } from './mm_types.ts';
 import { PGTY } from './page_flags.ts';
+import { pageType } from './page_type.ts';
 import { fullnessGroup, NR_FULLNESS_GROUPS, type ZsPool } from './zsmalloc.ts';
 
 /** Asserts the invariants; walks every object. */
@@ -40,7 +42,7 @@ export function checkZsPool(m: Machine, pool: ZsPool): void {
         assert(here === used && free === n - used, 'Z2 objects in use and free ones are all');
         for (let i = 0; i < c.pagesPerZspage; i++) {
           const pfn = c.pages[z * c.pagesPerZspage + i] as number;
-          assert(m.map[pfn * PAGE_WORDS + W_MAPCOUNT] === PGTY.PGTY_zsmalloc << 24, 'Z4 pages are of type zsmalloc');
+          assert(pageType(m.map, pfn as Pfn) === PGTY.PGTY_zsmalloc, 'Z4 pages are of type zsmalloc');
         }
         inuse += used;
         count++;

@@ -152,7 +152,6 @@ describe('what cannot be', () => {
   test.each<[string, Settings, RegExp]>([
     ['swappiness', { swappiness: 0 }, /^swappiness 0 has no effect yet: /],
     ['a CPU', { cpu: 'x' }, /^cpu has no effect yet: /],
-    ['another memory map', { memmap: 'memdesc8' }, /^memmap memdesc8 has no effect yet: /],
     ['an unknown kernel', { kernel: '4.4' }, /^kernel 4.4: no such preset/],
   ])('%s is refused before anything is replayed', (_, set, line) => {
     expect(refused(set)).toThrow(line);

@@ -4,7 +4,9 @@
  */
 import { describe, expect, it } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
+import { cachedFolios } from '../../src/lab/result.ts';
 import type { Settings } from '../../src/lab/settings.ts';
+import type { LayoutName } from '../../src/mm/memmap.ts';
 import { RELEASE_NAMES } from '../../src/mm/release.ts';
 import { fuzz, type Op, seedOf, stepsOf } from '../help/fuzz.ts';
 import { ByteWorld, FILE_MAX, FILES } from './byte_world.ts';
@@ -65,19 +67,39 @@ function anyOp(r: Prng): Op {
   ];
 }
 
+const layouts: readonly LayoutName[] = ['page64', 'page32', 'memdesc8'];
+
+/** The same counters, and the same folios of every file. */
+function same(a: ByteWorld, b: ByteWorld, memmap: string): void {
+  a.r.m.vmstat.forEach((n, i) => {
+    if (n !== b.r.m.vmstat[i]) throw new Error(`${memmap}: counter ${i} is ${b.r.m.vmstat[i]}, on overlay ${n}`);
+  });
+  for (const mapping of a.r.mappings.values()) {
+    const [here, there] = [a, b].map((w) => JSON.stringify(cachedFolios(w.r.m, mapping)));
+    if (here !== there) throw new Error(`${memmap}: file ${mapping} has ${there}, on overlay ${here}`);
+  }
+}
+
 describe('random operations', () => {
   const seed = seedOf(20261121);
   const worlds = Math.ceil(stepsOf(10_000) / STEPS_A_WORLD);
-  it(`${worlds * STEPS_A_WORLD} steps on ${worlds} machines from seed ${seed} lose no byte and break no invariant`, () => {
+  const text = `${worlds * STEPS_A_WORLD} steps on ${worlds} machines from seed ${seed}`;
+  it(`${text} lose no byte, break no invariant, and are the same on another layout of the memory map`, () => {
     for (let i = 0; i < worlds; i++) {
       const world = anyWorld(new Prng(seed + i));
+      const memmap = layouts[i % layouts.length] as LayoutName;
       const run = (ops: readonly Op[]): void => {
         const w = new ByteWorld(world.settings, world.fs, world.sizes);
+        const other = new ByteWorld({ ...world.settings, memmap }, world.fs, world.sizes);
         for (const op of ops) {
           w.apply(op);
+          other.apply(op);
           w.check();
+          other.check();
+          same(w, other, memmap);
         }
         w.end();
+        other.end();
       };
       try {
         fuzz(seed + i, STEPS_A_WORLD, anyOp, run);

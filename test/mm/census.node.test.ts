@@ -5,22 +5,14 @@ import { Replay } from '../../src/lab/replay.ts';
 import type { Settings } from '../../src/lab/settings.ts';
 import { AS_SWAPBACKED } from '../../src/mm/address_space.ts';
 import { CENSUS_ORDERS, type Census, listedPages, machineCensus, OWNER_ROW, ownerPages } from '../../src/mm/census.ts';
-import type { FolioId, Pfn } from '../../src/mm/ids.ts';
+import type { Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
-import {
-  folioMapping,
-  folioOrder,
-  folioRefCount,
-  folioTest,
-  folioTestAnon,
-  listNext,
-  PAGE_WORDS,
-  pageFolio,
-  W_MAPCOUNT,
-} from '../../src/mm/mm_types.ts';
+import { folioMapping, folioTest, folioTestAnon, pageFolio } from '../../src/mm/mm_types.ts';
 import { MAX_NR_ZONES, NR_LOWORDER_PCP_LISTS, NR_PCP_LISTS } from '../../src/mm/mmzone.ts';
 import { nrFree } from '../../src/mm/page_alloc_report.ts';
 import { PG, PGTY } from '../../src/mm/page_flags.ts';
+import { freeNext } from '../../src/mm/page_free.ts';
+import { pageCount, pageOrder, pageType } from '../../src/mm/page_type.ts';
 import { V } from '../../src/mm/vmstat.ts';
 import { opsFrom } from '../../src/trace/ops.ts';
 import { fuzz, seedOf, stepsOf } from '../help/fuzz.ts';
@@ -39,13 +31,13 @@ function freeFrames(m: Machine): Uint8Array {
   const free = new Uint8Array(zones.frames);
   zones.area.head.forEach((head, row) => {
     const order = Math.floor(row / 5) % (zones.maxOrder + 1);
-    for (let pfn = head; pfn !== 0; pfn = listNext(m.map, pfn)) free.fill(1, pfn, pfn + 2 ** order);
+    for (let pfn = head; pfn !== 0; pfn = freeNext(m.map, pfn)) free.fill(1, pfn, pfn + 2 ** order);
   });
   for (let zone = 0; zone < MAX_NR_ZONES; zone++) {
     free.fill(1, zones.zone.cursor[zone], zones.zone.cursorEnd[zone]);
     for (let list = 0; list < NR_PCP_LISTS; list++) {
       const order = list >= NR_LOWORDER_PCP_LISTS ? zones.pmdOrder : Math.floor(list / 3);
-      for (let pfn = zones.pcp.head[zone * NR_PCP_LISTS + list]; pfn !== 0; pfn = listNext(m.map, pfn))
+      for (let pfn = zones.pcp.head[zone * NR_PCP_LISTS + list]; pfn !== 0; pfn = freeNext(m.map, pfn))
         free.fill(2, pfn, pfn + 2 ** order);
     }
   }
@@ -62,20 +54,21 @@ function pagesByFrame(m: Machine): Float64Array {
       pages[OWNER_ROW.free + order] += nrFree(zones, zone, order) * 2 ** order;
   for (let pfn = 0; pfn < zones.frames; pfn++) {
     if (free[pfn] === 1) continue;
-    const f = pageFolio(map, pfn as Pfn) as FolioId;
-    const type = (map[f * PAGE_WORDS + W_MAPCOUNT] as number) >>> 24;
+    const f = pageFolio(map, pfn as Pfn);
+    const type = free[pfn] === 2 || pfn === 0 ? 0 : pageType(map, pfn as Pfn);
     let row = OWNER_ROW.kernel;
     if (pfn === 0) row = OWNER_ROW.reserved;
     else if (free[pfn] === 2) row = OWNER_ROW.pcp;
     else if (type === PGTY.PGTY_table) row = OWNER_ROW.table;
     else if (type === PGTY.PGTY_zsmalloc) row = OWNER_ROW.zsmalloc;
+    else if (f === 0) row = OWNER_ROW.kernel;
     else if (folioTestAnon(map, f)) row = OWNER_ROW.anon;
     else if (folioMapping(map, f) !== 0)
       row = (m.spaces.flags[folioMapping(map, f)] & AS_SWAPBACKED) !== 0 ? OWNER_ROW.shmem : OWNER_ROW.file;
     else if (folioTest(map, f, PG.PG_swapbacked)) row = OWNER_ROW.anon;
-    if (row !== OWNER_ROW.pcp && row !== OWNER_ROW.reserved && folioRefCount(map, f) === 0)
-      throw new Error(`frame ${pfn}: no references, and on no list`);
-    pages[row + (row === OWNER_ROW.pcp || row === OWNER_ROW.reserved ? 0 : folioOrder(map, f))]++;
+    const none = row === OWNER_ROW.pcp || row === OWNER_ROW.reserved;
+    if (!none && pageCount(map, pfn as Pfn) === 0) throw new Error(`frame ${pfn}: no references, and on no list`);
+    pages[row + (none ? 0 : pageOrder(map, pfn as Pfn))]++;
   }
   return pages;
 }

@@ -1,11 +1,12 @@
-/** The queue of large folios to split, and its shrinker. */
 import { describe, expect, test } from 'vitest';
 import { checkMachine } from '../../src/mm/check.ts';
 import { deferredSplitScan } from '../../src/mm/deferred_split.ts';
-import type { MemcgId } from '../../src/mm/ids.ts';
+import type { FolioId, MemcgId } from '../../src/mm/ids.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { checkMms } from '../../src/mm/mm_check.ts';
 import { getMmRss } from '../../src/mm/mm_struct.ts';
+/** The queue of large folios to split, and its shrinker. */
+import { folioRefAdd } from '../../src/mm/mm_types.ts';
 import { drainAllPages } from '../../src/mm/page_alloc_pcp.ts';
 import { MTHP, mthpStat } from '../../src/mm/thp.ts';
 import { doShrinkSlab, shrinkSlab } from '../../src/mm/vmscan_slab.ts';
@@ -85,12 +86,12 @@ describe('splitting what is queued', () => {
       touch(m, mm, A + i * 65536, true);
       madvise(m, mm, A + i * 65536, 4096, 'dontneed');
     }
-    const first = m.lruvecs.deferredHead[0] as number;
-    m.map[first * 16 + 13]++;
+    const first = m.lruvecs.deferredHead[0] as FolioId;
+    folioRefAdd(m.map, first, 1);
     expect(deferredSplitScan(m, ROOT, 2)).toBe(1);
     expect([m.lruvecs.deferredLength[0], m.lruvecs.deferredTail[0]]).toEqual([2, first]);
     expect(mthpStat(m, 4, MTHP.split_failed)).toBe(1);
-    m.map[first * 16 + 13]--;
+    folioRefAdd(m.map, first, -1);
     checkMachine(m, true);
   });
 });

@@ -15,9 +15,9 @@ import { AS_SWAPBACKED } from '../../src/mm/address_space.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import { genericFadvise } from '../../src/mm/fadvise.ts';
 import { filemapGetFolio } from '../../src/mm/filemap.ts';
-import type { FolioId, Pfn } from '../../src/mm/ids.ts';
+import type { Pfn } from '../../src/mm/ids.ts';
 import { madvise } from '../../src/mm/madvise.ts';
-import { folioIndex, folioTest, folioTestAnon, pageFolio } from '../../src/mm/mm_types.ts';
+import { folioIndex, folioPfn, folioTest, folioTestAnon, pageFolio } from '../../src/mm/mm_types.ts';
 import { doMunmap } from '../../src/mm/mmap.ts';
 import { PG } from '../../src/mm/page_flags.ts';
 import {
@@ -143,7 +143,9 @@ class World {
     expect(folioTestAnon(m.map, folio), `page ${p} is a copy`).toBe(copy);
     if (copy) return;
     const cached = filemapGetFolio(m, mapping, p);
-    expect(cached + p - (cached === 0 ? 0 : folioIndex(m.map, cached as FolioId)), `frame of page ${p}`).toBe(frame);
+    expect(cached === 0 ? 0 : folioPfn(m.map, cached) + p - folioIndex(m.map, cached), `frame of page ${p}`).toBe(
+      frame,
+    );
     if ((flags & (_PAGE_RW | _PAGE_DIRTY)) !== 0 && !swapbacked)
       expect(folioTest(m.map, folio, PG.PG_dirty), `page ${p} is writable, its folio clean`).toBe(true);
   }

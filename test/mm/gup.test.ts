@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { checkMachine } from '../../src/mm/check.ts';
 import { pinUserPages, pinUserPagesFast, unpinUserPages } from '../../src/mm/gup.ts';
 import { canSplitFolio } from '../../src/mm/huge_memory.ts';
-import type { FolioId, Pfn } from '../../src/mm/ids.ts';
+import type { Pfn } from '../../src/mm/ids.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { folioRefCount, folioTest, pageFolio } from '../../src/mm/mm_types.ts';
 import { dupMm, mmput } from '../../src/mm/mmap.ts';
@@ -27,7 +27,7 @@ describe('pins', () => {
     lruAddDrain(m);
     const large = pageFolio(m.map, pages[0] as Pfn);
     expect([folioRefCount(m.map, large), folioMaybeDmaPinned(m, large)]).toEqual([3, true]);
-    expect(folioRefCount(m.map, pages[2] as FolioId)).toBe(1025);
+    expect(folioRefCount(m.map, pageFolio(m.map, pages[2] as Pfn))).toBe(1025);
     checkMachine(m, true);
     unpinUserPages(m, pages, true);
     expect([folioRefCount(m.map, large), folioMaybeDmaPinned(m, large)]).toEqual([1, false]);
@@ -58,7 +58,7 @@ describe('pins', () => {
     pinUserPages(m, mm, A, 1, true, pages);
     const child = dupMm(m, mm);
     expect(frameAt(m, child, A)).not.toBe(frameAt(m, mm, A));
-    expect(pageAnonExclusive(m, frameAt(m, mm, A) as Pfn)).toBe(true);
+    expect(pageAnonExclusive(m, pageFolio(m.map, frameAt(m, mm, A) as Pfn), frameAt(m, mm, A) as Pfn)).toBe(true);
     touch(m, mm, A, true);
     expect(frameAt(m, mm, A)).toBe(pages[0]);
     checkMachine(m, true);

@@ -1,11 +1,14 @@
 /** Collapse on demand and by the daemon, beside what a live 6.18 kernel did. */
+
 import { describe, expect, test } from 'vitest';
 import { shmemZeroSetup, Tmpfs } from '../../src/fs/tmpfs.ts';
 import { checkMachine } from '../../src/mm/check.ts';
+import type { FolioId } from '../../src/mm/ids.ts';
 import { khugepagedRun } from '../../src/mm/khugepaged.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { checkMms } from '../../src/mm/mm_check.ts';
 import { getMmRss } from '../../src/mm/mm_struct.ts';
+import { folioRefAdd } from '../../src/mm/mm_types.ts';
 import { doMmap, dupMm, mmput } from '../../src/mm/mmap.ts';
 import { release } from '../../src/mm/release.ts';
 import { lruAddDrain } from '../../src/mm/swap.ts';
@@ -73,10 +76,10 @@ describe('madvise(COLLAPSE)', () => {
     const { m, mm, check } = world();
     touch(m, mm, A, true);
     lruAddDrain(m);
-    const f = m.lruvecs.head[0] as number;
-    m.map[f * 16 + 13]++;
+    const f = m.lruvecs.head[0] as FolioId;
+    folioRefAdd(m.map, f, 1);
     expect(madvise(m, mm, A, HUGE, 'collapse')).toBe(EAGAIN);
-    m.map[f * 16 + 13]--;
+    folioRefAdd(m.map, f, -1);
     expect(orderAt(m, mm, A)).toBe(0);
     check();
   });

@@ -11,7 +11,8 @@ import {
   type LayoutStruct,
 } from '../../src/mm/layout_struct.ts';
 import { layoutNames, layoutReleases, layoutStructs, releasedLayout } from '../../src/mm/layouts.ts';
-import { memmapLayout } from '../../src/mm/memmap.ts';
+import { type LayoutName, memmapLayout } from '../../src/mm/memmap.ts';
+import { MemoryMap } from '../../src/mm/memory_map.ts';
 import * as mmTypes from '../../src/mm/mm_types.ts';
 
 const all = layoutNames.flatMap((layout) =>
@@ -83,48 +84,89 @@ describe('overlays lie where the page’s own words lie', () => {
   });
 });
 
-/** A field by which each of the engine's words goes; `+4` is the high half of a field of 8 bytes. */
-const engineWords: Readonly<Record<string, readonly [struct: 'page' | 'folio', field: string, plus?: 4 | 8]>> = {
-  W_FLAGS: ['folio', 'flags'],
+/** A field by which each of the engine's words goes; `plus` 4 is the high half of a field of 8 bytes. */
+type Named = readonly [struct: string, field: string, plus?: 4 | 8 | 12];
+const common = (folio: string): Readonly<Record<string, Named>> => ({
+  W_FLAGS: [folio, 'flags'],
   // The part of the flags word that says zone and node is in its high half.
-  W_ZONE: ['folio', 'flags', 4],
-  W_NEXT: ['folio', 'lru'],
-  W_PREV: ['folio', 'lru', 8],
-  W_MAPPING: ['folio', 'mapping'],
-  W_INDEX: ['folio', 'index'],
-  W_PRIVATE: ['folio', 'private'],
-  W_MAPCOUNT: ['folio', '_mapcount'],
-  W_REFCOUNT: ['folio', '_refcount'],
-  W_MEMCG: ['folio', 'memcg_data'],
-  W_FLAGS_1: ['folio', '_flags_1'],
-  W_LARGE_MAPCOUNT: ['folio', '_large_mapcount'],
-  W_NR_PAGES_MAPPED: ['folio', '_nr_pages_mapped'],
-  W_ENTIRE_MAPCOUNT: ['folio', '_entire_mapcount'],
-  W_PINCOUNT: ['folio', '_pincount'],
-  W_MM_ID_MAPCOUNT: ['folio', '_mm_id_mapcount'],
-  W_MM_ID: ['folio', '_mm_id'],
-  W_NR_PAGES: ['folio', '_nr_pages'],
-  W_DEFERRED_NEXT: ['folio', '_deferred_list'],
-  W_DEFERRED_PREV: ['folio', '_deferred_list', 8],
-  // The kernel keeps it in the low half of lru.prev; the engine, whose unevictable folios are on a list, in the high half.
-  W_MLOCK_COUNT: ['folio', 'mlock_count', 4],
+  W_ZONE: [folio, 'flags', 4],
+  W_NEXT: [folio, 'lru'],
+  W_PREV: [folio, 'lru', 8],
+  W_MAPPING: [folio, 'mapping'],
+  W_INDEX: [folio, 'index'],
+  W_PRIVATE: [folio, 'private'],
+  // The kernel keeps mlock_count in the low half of lru.prev; the engine, whose unevictable folios are on a list, in the high half.
+  W_MLOCK_COUNT: [folio, 'lru', 12],
+  mapcount: [folio, '_mapcount'],
+  refcount: [folio, '_refcount'],
+});
+const plan: Readonly<Record<string, Named>> = {
+  ...common('folio_large'),
+  memcg: ['folio_large', 'memcg_data'],
+  pfn: ['folio_large', 'pfn'],
+  pincount: ['folio_large', '_pincount'],
+  orderAt: ['folio_large', 'order'],
+  flags1: ['folio_large', 'order'],
+  largeMapcount: ['folio_large', '_large_mapcount'],
+  nrPagesMapped: ['folio_large', '_nr_pages_mapped'],
+  entireMapcount: ['folio_large', '_entire_mapcount'],
+  mmIdMapcount: ['folio_large', '_mm_id_mapcount'],
+  mmId: ['folio_large', '_mm_id'],
+  deferredNext: ['folio_large', '_deferred_list'],
+  deferredPrev: ['folio_large', '_deferred_list', 8],
+  memdesc: ['page', 'memdesc'],
 };
-/** Not of the page's: kept in frame 0, which no one gets. */
-const ofFrame0 = ['W_PAGEBLOCK_ORDER'];
+const engineWords: Readonly<Record<LayoutName, Readonly<Record<string, Named>>>> = {
+  // In 5.15 what a compound page keeps is in the records of its first tails; what the engine adds is in none of its fields.
+  page64: { ...common('page'), memcg: ['page', 'memcg_data'] },
+  overlay: {
+    ...common('folio'),
+    memcg: ['folio', 'memcg_data'],
+    flags1: ['folio', '_flags_1'],
+    orderAt: ['folio', '_flags_1'],
+    largeMapcount: ['folio', '_large_mapcount'],
+    nrPagesMapped: ['folio', '_nr_pages_mapped'],
+    entireMapcount: ['folio', '_entire_mapcount'],
+    pincount: ['folio', '_pincount'],
+    mmIdMapcount: ['folio', '_mm_id_mapcount'],
+    mmId: ['folio', '_mm_id'],
+    nrPages: ['folio', '_nr_pages'],
+    deferredNext: ['folio', '_deferred_list'],
+    deferredPrev: ['folio', '_deferred_list', 8],
+  },
+  page32: plan,
+  memdesc8: plan,
+};
+/** Fields of a compound page of 5.15 that the engine uses: which tail's record, and where in it. */
+const tails515: Readonly<Record<string, readonly [tail: number, field: string, plus?: 8]>> = {
+  orderAt: [1, 'compound_dtor'],
+  entireMapcount: [1, 'compound_mapcount'],
+  nrPages: [1, 'compound_nr'],
+  pincount: [2, 'hpage_pinned_refcount'],
+  deferredNext: [2, 'deferred_list'],
+  deferredPrev: [2, 'deferred_list', 8],
+};
 
 describe('the engine’s words are the layout’s bytes', () => {
-  const words = Object.entries(mmTypes as Readonly<Record<string, unknown>>).filter(
-    (entry): entry is [string, number] => entry[0].startsWith('W_') && !ofFrame0.includes(entry[0]),
-  );
+  const offset = (layout: LayoutName, of: string, field: string): number =>
+    fieldsOf(struct(layout, of)).find((f) => f.name === field)?.offset ?? Number.NaN;
+  const wordOf = (map: MemoryMap, name: string): number =>
+    ((mmTypes as Readonly<Record<string, unknown>>)[name] ??
+      (map as unknown as Record<string, number>)[name]) as number;
 
-  test.each(words)('%s', (name, word) => {
-    const [of, field, plus = 0] = engineWords[name] ?? expect.fail(`no field is named for ${name}`);
-    const found = fieldsOf(struct('overlay', of)).find((f) => f.name === field);
-    expect(word * 4).toBe((found?.offset ?? -1) + plus);
+  describe.each(Object.keys(engineWords) as LayoutName[])('%s', (layout) => {
+    const map = new MemoryMap(layout, 256, 9, 4096);
+    test.each(Object.entries(engineWords[layout]))('%s', (name, [of, field, plus = 0]) => {
+      expect(wordOf(map, name) * 4).toBe(offset(layout, of, field) + plus);
+    });
+    test('a page has as many words as struct page', () => {
+      expect(map.pageWords * 4).toBe(struct(layout, 'page').bytes);
+    });
   });
 
-  test('a page has as many words as struct page', () => {
-    expect(mmTypes.PAGE_WORDS * 4).toBe(struct('overlay', 'page').bytes);
+  test.each(Object.entries(tails515))('page64, %s', (name, [tail, field, plus = 0]) => {
+    const map = new MemoryMap('page64', 256, 9, 4096);
+    expect(wordOf(map, name) * 4).toBe(64 * tail + offset('page64', 'page', field) + plus);
   });
 
   test('zone bits are where W_ZONE is read', () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
-import type { FolioId, MemcgId } from '../../src/mm/ids.ts';
+import type { FolioId, MemcgId, Pfn } from '../../src/mm/ids.ts';
 import {
   folioLruGen,
   folioLruRefs,
@@ -18,7 +18,7 @@ import { checkLruGen } from '../../src/mm/lru_gen_check.ts';
 import { getTierIdx, getTypeToScan, lruGenShrinkLruvec, positiveCtrlErr } from '../../src/mm/lru_gen_evict.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { EXACT_RULES, memcgsInit } from '../../src/mm/memcontrol.ts';
-import { folioTest } from '../../src/mm/mm_types.ts';
+import { folioTest, pageFolio } from '../../src/mm/mm_types.ts';
 import { PG } from '../../src/mm/page_flags.ts';
 import { release } from '../../src/mm/release.ts';
 import { batchesInit, folioDeactivate, folioMarkAccessed } from '../../src/mm/swap.ts';
@@ -44,7 +44,7 @@ function world(thp: Record<string, string> = {}): MemoryWorld {
   return w;
 }
 const gens = (m: Machine): LruGen => m.lruGen as LruGen;
-const folioAt = (w: MemoryWorld, page: number): FolioId => frameAt(w.m, w.mm, at(page)) as FolioId;
+const folioAt = (w: MemoryWorld, page: number): FolioId => pageFolio(w.m.map, frameAt(w.m, w.mm, at(page)) as Pfn);
 /** One pass over the root group at a priority. */
 function shrink(m: Machine, priority: number): number {
   const sc = scanControl(0 as MemcgId, 32, GFP_KERNEL, 0, false);

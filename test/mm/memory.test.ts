@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { checkMachine } from '../../src/mm/check.ts';
 import { folioTestPartiallyMapped } from '../../src/mm/deferred_split.ts';
-import type { FolioId, MmId } from '../../src/mm/ids.ts';
+import type { MmId, Pfn } from '../../src/mm/ids.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { memcgCreate } from '../../src/mm/memcontrol.ts';
 import { checkMms } from '../../src/mm/mm_check.ts';
@@ -49,7 +49,7 @@ describe('huge pages', () => {
     expect([count(w, 'thp_fault_alloc'), count(w, 'nr_anon_transparent_hugepages')]).toEqual([1, 1]);
     // PUD, PMD and the table kept ready.
     expect(w.m.mms.pgtablesBytes[w.mm]).toBe(3 * PAGE);
-    const f = frameAt(w.m, w.mm, at(512)) as FolioId;
+    const f = pageFolio(w.m.map, frameAt(w.m, w.mm, at(512)) as Pfn);
     expect([folioTest(w.m.map, f, PG.PG_dirty | PG.PG_active), folioTest(w.m.map, f, PG.PG_lru)]).toEqual([
       false,
       true,
@@ -87,7 +87,7 @@ describe('huge pages', () => {
     const w = world();
     store(w, 0);
     expect(doMunmap(w.m, w.mm, at(100), PAGE)).toBe(0);
-    const f = frameAt(w.m, w.mm, at(0)) as FolioId;
+    const f = pageFolio(w.m.map, frameAt(w.m, w.mm, at(0)) as Pfn);
     expect([isHuge(w, 0), orderAt(w.m, w.mm, at(0)), rss(w)]).toEqual([false, 9, 511]);
     expect([count(w, 'thp_split_pmd'), count(w, 'thp_deferred_split_page'), count(w, 'thp_split_page')]).toEqual([
       1, 1, 0,
@@ -125,7 +125,7 @@ describe('huge pages', () => {
     const w = world();
     store(w, 0);
     store(w, 512);
-    const f = frameAt(w.m, w.mm, at(0)) as FolioId;
+    const f = pageFolio(w.m.map, frameAt(w.m, w.mm, at(0)) as Pfn);
     expect(madvise(w.m, w.mm, at(0), HUGE * PAGE, 'free')).toBe(0);
     expect([isHuge(w, 0), count(w, 'pglazyfree'), folioTest(w.m.map, f, PG.PG_swapbacked)]).toEqual([true, 512, false]);
     expect(madvise(w.m, w.mm, at(512), 8 * PAGE, 'free')).toBe(0);
@@ -138,7 +138,7 @@ describe('copy on write', () => {
   test('a huge page after a fork: split, and single pages, for both', () => {
     const w = world();
     store(w, 0);
-    const folio = frameAt(w.m, w.mm, at(0)) as FolioId;
+    const folio = pageFolio(w.m.map, frameAt(w.m, w.mm, at(0)) as Pfn);
     const child = dupMm(w.m, w.mm);
     expect([isHuge(w, 0, child), folioMapcount(w.m, folio)]).toEqual([true, 2]);
     store(w, 1, child);

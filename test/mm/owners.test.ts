@@ -1,4 +1,5 @@
 /** Memory that is no folio, all kinds at once: what each page says of itself, what the census counts, who may refer to it. */
+
 import { describe, expect, test } from 'vitest';
 import { QuireError } from '../../src/base/errors.ts';
 import { balloonInflate } from '../../src/mm/balloon_compaction.ts';
@@ -9,6 +10,7 @@ import type { Machine } from '../../src/mm/machine.ts';
 import { memremapPages, zoneDevicePageInit } from '../../src/mm/memremap.ts';
 import { machine } from '../../src/mm/mm_init.ts';
 import { mmAlloc } from '../../src/mm/mm_struct.ts';
+import { folioPfn } from '../../src/mm/mm_types.ts';
 import { allocFrozenPages, allocPages, folioAlloc, freeFrozenPages } from '../../src/mm/page_alloc.ts';
 import { PGTY } from '../../src/mm/page_flags.ts';
 import { pagePoolAllocPages, pagePoolCreate } from '../../src/mm/page_pool.ts';
@@ -58,7 +60,7 @@ function kinds(m: Machine): readonly (readonly [string, Pfn, number, number, boo
     ['device memory out', out, 0, 1, true],
     ['device memory idle', idle, 0, 0, false],
     ['plain pages', allocPages(m, GFP_KERNEL, 0), 0, 1, true],
-    ['folio', folioAlloc(m, GFP_HIGHUSER_MOVABLE, 2) as number as Pfn, 0, 1, true],
+    ['folio', folioPfn(m.map, folioAlloc(m, GFP_HIGHUSER_MOVABLE, 2)), 0, 1, true],
   ];
 }
 

@@ -11,7 +11,7 @@ import type { FolioId, MappingId, Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { memoryFailure } from '../../src/mm/memory_failure.ts';
 import { offlinePages, onlinePages } from '../../src/mm/memory_hotplug.ts';
-import { folioOrder } from '../../src/mm/mm_types.ts';
+import { folioOrder, folioPfn } from '../../src/mm/mm_types.ts';
 import { unacceptMemory } from '../../src/mm/page_accept.ts';
 import { folioAlloc } from '../../src/mm/page_alloc.ts';
 import { pagePoolAllocPages, pagePoolCreate } from '../../src/mm/page_pool.ts';
@@ -151,17 +151,17 @@ describe('bad pages of files', () => {
     const folio = filemapGetFolio(m, file, 1000) as FolioId;
     const order = folioOrder(m.map, folio);
     expect(order).toBeGreaterThan(0);
-    expect(memoryFailure(m, (folio + 1) as number as Pfn)).toEqual({
+    expect(memoryFailure(m, (folioPfn(m.map, folio) + 1) as Pfn)).toEqual({
       page: 'clean LRU page',
       result: 'recovered',
       affected: [],
     });
     checkMachine(m, false);
     expect(m.spaces.nrpages[file]).toBe(2048 - 1);
-    const dirty = filemapGetFolio(m, file, 3);
+    const dirty = folioPfn(m.map, filemapGetFolio(m, file, 3));
     // iomap keeps state of a folio’s blocks, so a dirty one is not split.
-    const result = memoryFailure(m, dirty as number as Pfn);
-    if (result?.page === 'unsplit thp') expect(folioHasHwpoisoned(m.map, dirty as number as Pfn)).toBe(true);
+    const result = memoryFailure(m, dirty);
+    if (result?.page === 'unsplit thp') expect(folioHasHwpoisoned(m.map, dirty)).toBe(true);
     else {
       expect(result).toMatchObject({ page: 'dirty LRU page', result: 'recovered' });
       expect(m.writeErrors).toBe(1);

@@ -2,18 +2,18 @@ import { describe, expect, test } from 'vitest';
 import { __GFP_COMP, __GFP_DMA, __GFP_DMA32, GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
+import { MemoryMap } from '../../src/mm/memory_map.ts';
 import {
+  FOLIO_WORDS,
   folioOrder,
+  folioPfn,
   folioRefCount,
   folioSet,
   folioSetCount,
   folioSetIndex,
   folioSetMemcg,
-  PAGE_WORDS,
   pageFolio,
   pageTail,
-  W_FLAGS_1,
-  W_MAPCOUNT,
 } from '../../src/mm/mm_types.ts';
 import {
   areaRow,
@@ -29,6 +29,7 @@ import {
   allocFrozenPages,
   allocPages,
   folioAlloc,
+  freeFrozenFolio,
   freeFrozenPages,
   freePages,
   zonesInit,
@@ -45,14 +46,14 @@ import { drainAllPages } from '../../src/mm/page_alloc_pcp.ts';
 import { buddyInfo, extfragForOrder, fragmentationIndex, unusableFreeIndex } from '../../src/mm/page_alloc_report.ts';
 import { ALLOC_KSWAPD, ALLOC_NOFRAGMENT } from '../../src/mm/page_alloc_watermark.ts';
 import { PG, PG_large_rmappable } from '../../src/mm/page_flags.ts';
+import { freeNext } from '../../src/mm/page_free.ts';
 import { V, vmstatTable } from '../../src/mm/vmstat.ts';
 import { tinyWorld, world } from './page_alloc_world.ts';
 
 /** Frames of one free list, first to last, without what is behind the cursor. */
 function listed(m: Machine, zone: number, order: number, type: number): number[] {
   const out: number[] = [];
-  for (let p = m.zones.area.head[areaRow(m.zones, zone, order, type)]; p !== 0; p = m.map[p * PAGE_WORDS + 2] >>> 1)
-    out.push(p);
+  for (let p = m.zones.area.head[areaRow(m.zones, zone, order, type)]; p !== 0; p = freeNext(m.map, p)) out.push(p);
   return out;
 }
 /** All free blocks of a zone: `type: frame+order frame+order …`. */
@@ -100,11 +101,11 @@ describe('a machine at boot', () => {
     const m = world(2 ** 16);
     let last = 0;
     for (let i = 0; i < 20; i++) {
-      const f = folioAlloc(m, GFP_HIGHUSER_MOVABLE, 9);
-      expect(f).toBe(i === 0 ? 4096 : last + 512);
-      last = f;
+      const pfn = folioPfn(m.map, folioAlloc(m, GFP_HIGHUSER_MOVABLE, 9));
+      expect(pfn).toBe(i === 0 ? 4096 : last + 512);
+      last = pfn;
     }
-    expect(m.map.subarray((last + 2048) * PAGE_WORDS).every((word) => word === 0)).toBe(true);
+    expect(m.map.subarray((last + 2048) * m.map.pageWords).every((word) => word === 0)).toBe(true);
     checkZones(m);
   });
   test('the lists of a terabyte take no time and a byte a page block', () => {
@@ -112,7 +113,7 @@ describe('a machine at boot', () => {
     const zones = zonesInit(2 ** 28, 4096);
     const m = Object.assign(world(256), {
       zones,
-      map: new Int32Array((2 ** 20 + 2) * PAGE_WORDS),
+      map: new MemoryMap('overlay', 2 ** 20 + 2, 9, 4096),
       vmstat: vmstatTable(),
     });
     memblockFreeAll(m);
@@ -128,10 +129,10 @@ describe('what a request gets', () => {
     const f = folioAlloc(m, GFP_HIGHUSER_MOVABLE, 4);
     expect(folioOrder(m.map, f)).toBe(4);
     expect(folioRefCount(m.map, f)).toBe(1);
-    expect(m.map[f * PAGE_WORDS]).toBe(PG.PG_head);
-    expect(m.map[f * PAGE_WORDS + W_FLAGS_1]).toBe(4 | PG_large_rmappable);
-    expect(pageFolio(m.map, (f + 15) as Pfn)).toBe(f);
-    expect(pageTail(m.map, (f + 16) as Pfn)).toBe(false);
+    expect(m.map[f * FOLIO_WORDS]).toBe(PG.PG_head);
+    expect(m.map[f * FOLIO_WORDS + m.map.flags1]).toBe(4 | PG_large_rmappable);
+    expect(pageFolio(m.map, (folioPfn(m.map, f) + 15) as Pfn)).toBe(f);
+    expect(pageTail(m.map, (folioPfn(m.map, f) + 16) as Pfn)).toBe(false);
     expect(m.vmstat[V.pgalloc_dma32]).toBe(16);
   });
   test('a page that was used comes back clean', () => {
@@ -141,19 +142,19 @@ describe('what a request gets', () => {
     folioSetIndex(m.map, f, 77);
     folioSetMemcg(m.map, f, 3);
     folioSetCount(m.map, f, 0);
-    freeFrozenPages(m, f as number as Pfn, 0);
+    freeFrozenFolio(m, f, 0);
     const again = folioAlloc(m, GFP_HIGHUSER_MOVABLE, 0);
     expect(again).toBe(f);
-    const words = Array.from(m.map.subarray(f * PAGE_WORDS, (f + 1) * PAGE_WORDS));
+    const words = Array.from(m.map.subarray(f * FOLIO_WORDS, f * FOLIO_WORDS + m.map.pageWords));
     expect(words).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 1, 0, 0]);
   });
   test('the wrapper counts, the core does not', () => {
     const m = world(2 ** 14);
     const frozen = allocFrozenPages(m, GFP_KERNEL | __GFP_COMP, 2);
-    expect(m.map[frozen * PAGE_WORDS + 13]).toBe(0);
+    expect(m.map[frozen * m.map.pageWords + 13]).toBe(0);
     freeFrozenPages(m, frozen, 2);
     const pages = allocPages(m, GFP_KERNEL, 2);
-    expect(m.map[pages * PAGE_WORDS + 13]).toBe(1);
+    expect(m.map[pages * m.map.pageWords + 13]).toBe(1);
     expect(folioOrder(m.map, pages as number as Parameters<typeof folioOrder>[1])).toBe(0);
     freePages(m, pages, 2);
     expect(pagesOut(m, ZONE_DMA32)).toBe(0);
@@ -163,14 +164,15 @@ describe('what a request gets', () => {
     const m = world(2 ** 14);
     const pfn = allocPages(m, GFP_KERNEL, 0);
     expect(() => freeFrozenPages(m, pfn, 0)).toThrow('nobody refers');
-    m.map[pfn * PAGE_WORDS + 13] = 0;
-    m.map[pfn * PAGE_WORDS] = PG.PG_locked;
+    m.map[pfn * m.map.pageWords + 13] = 0;
+    m.map[pfn * m.map.pageWords] = PG.PG_locked;
     expect(() => freeFrozenPages(m, pfn, 0)).toThrow('no flag');
-    m.map[pfn * PAGE_WORDS] = 0;
+    m.map[pfn * m.map.pageWords] = 0;
     freeFrozenPages(m, pfn, 0);
     drainAllPages(m);
     // It is the head of a free block or inside one: either way not a page that somebody has.
-    if (m.map[pfn * PAGE_WORDS + W_MAPCOUNT] !== -1) expect(() => freeFrozenPages(m, pfn, 0)).toThrow('not free');
+    if (m.map[pfn * m.map.pageWords + m.map.mapcount] !== -1)
+      expect(() => freeFrozenPages(m, pfn, 0)).toThrow('not free');
   });
   test('an order that no block has', () => {
     expect(allocFrozenPages(world(2 ** 14), GFP_KERNEL, 11)).toBe(0);

@@ -1,7 +1,7 @@
 /** Machines for tests of the physical allocator. */
 import type { Machine, MachineConfig } from '../../src/mm/machine.ts';
+import { MemoryMap } from '../../src/mm/memory_map.ts';
 import { machine } from '../../src/mm/mm_init.ts';
-import { PAGE_WORDS } from '../../src/mm/mm_types.ts';
 import { MIGRATE_MOVABLE, type Zones } from '../../src/mm/mmzone.ts';
 import { zonesInit } from '../../src/mm/page_alloc.ts';
 import { memblockFreeAll } from '../../src/mm/page_alloc_buddy.ts';
@@ -33,7 +33,7 @@ export function tinyWorld(frames: number, maxOrder: number, pageblockOrder: numb
   };
   const m = Object.assign(world(256, kernel), {
     zones,
-    map: new Int32Array(frames * PAGE_WORDS),
+    map: new MemoryMap('overlay', frames, pageblockOrder, 4096),
     vmstat: vmstatTable(),
   });
   memblockFreeAll(m);

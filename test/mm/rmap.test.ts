@@ -5,7 +5,7 @@ import { folioTestDeferred, folioTestPartiallyMapped } from '../../src/mm/deferr
 import type { FolioId, MmId, Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
-import { PAGE_WORDS, pageFolio, W_MM_ID, W_MM_ID_MAPCOUNT } from '../../src/mm/mm_types.ts';
+import { FOLIO_WORDS, folioPfn, pageFolio } from '../../src/mm/mm_types.ts';
 import { dupMm, mmput } from '../../src/mm/mmap.ts';
 import {
   folioAveragePageMapcount,
@@ -28,11 +28,11 @@ function folio(m: Machine, mm: MmId, addr: number): FolioId {
 
 /** A:4 B:4 T=8 shared 1. */
 function owners(m: Machine, f: FolioId, names: ReadonlyMap<number, string>): string {
-  const w = f * PAGE_WORDS;
+  const w = f * FOLIO_WORDS;
   const slots: string[] = [];
   for (let i = 0; i < 2; i++) {
-    const id = m.map[w + W_MM_ID + i] & 0x7fffffff;
-    if (id !== 0) slots.push(`${names.get(id)}:${m.map[w + W_MM_ID_MAPCOUNT + i] + 1}`);
+    const id = m.map[w + m.map.mmId + i] & 0x7fffffff;
+    if (id !== 0) slots.push(`${names.get(id)}:${m.map[w + m.map.mmIdMapcount + i] + 1}`);
   }
   return `${slots.join(' ')} T=${folioMapcount(m, f)} shared ${folioMaybeMappedShared(m, f) ? 1 : 0}`;
 }
@@ -88,15 +88,17 @@ describe('a huge page', () => {
 
   test('is mapped once by its PMD, then by 512 PTEs', () => {
     const { m, mm, f } = world();
-    expect([folioMapcount(m, f), folioEntireMapcount(m, f), folioPrecisePageMapcount(m, f, (f + 7) as Pfn)]).toEqual([
-      1, 1, 1,
-    ]);
-    expect(pageAnonExclusive(m, f as number as Pfn)).toBe(true);
+    expect([
+      folioMapcount(m, f),
+      folioEntireMapcount(m, f),
+      folioPrecisePageMapcount(m, f, (folioPfn(m.map, f) + 7) as Pfn),
+    ]).toEqual([1, 1, 1]);
+    expect(pageAnonExclusive(m, f, folioPfn(m.map, f))).toBe(true);
     expect([m.vmstat[V.nr_anon_pages], m.vmstat[V.nr_anon_transparent_hugepages]]).toEqual([512, 1]);
     madvise(m, mm, A + 4096, 4096, 'dontneed');
     expect([folioMapcount(m, f), folioEntireMapcount(m, f)]).toEqual([511, 0]);
-    expect(folioPrecisePageMapcount(m, f, (f + 1) as Pfn)).toBe(0);
-    expect(pageAnonExclusive(m, (f + 7) as Pfn)).toBe(true);
+    expect(folioPrecisePageMapcount(m, f, (folioPfn(m.map, f) + 1) as Pfn)).toBe(0);
+    expect(pageAnonExclusive(m, f, (folioPfn(m.map, f) + 7) as Pfn)).toBe(true);
     expect([m.vmstat[V.nr_anon_pages], m.vmstat[V.nr_anon_transparent_hugepages]]).toEqual([511, 0]);
     expect([folioTestPartiallyMapped(m, f), folioTestDeferred(m, f)]).toEqual([true, true]);
     expect([m.vmstat[V.thp_split_pmd], m.vmstat[V.thp_deferred_split_page]]).toEqual([1, 1]);

@@ -9,11 +9,17 @@ import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
 import { canSplitFolio, folioSplit } from '../../src/mm/huge_memory.ts';
 import { shrinkHugeZeroFolioScan } from '../../src/mm/huge_memory_anon.ts';
-import type { FileId, FolioId, MmId, Pfn } from '../../src/mm/ids.ts';
+import { type FileId, type FolioId, type MmId, NO_FOLIO, type Pfn } from '../../src/mm/ids.ts';
 import { khugepagedRun } from '../../src/mm/khugepaged.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
-import { isolatedAdd, type MigrationTarget, migratePages, putbackMovablePages } from '../../src/mm/migrate.ts';
+import {
+  type IsolatedFolios,
+  isolatedAdd,
+  type MigrationTarget,
+  migratePages,
+  putbackMovablePages,
+} from '../../src/mm/migrate.ts';
 import { doMlock } from '../../src/mm/mlock_vma.ts';
 import { checkMms } from '../../src/mm/mm_check.ts';
 import { mmAlloc } from '../../src/mm/mm_struct.ts';
@@ -196,7 +202,7 @@ class World {
     lruAddDrain(m);
     if (f === 0 || (folioFlags(m.map, f) & PG.PG_lru) === 0) return;
     folioIsolateLru(m, f);
-    const list = { head: 0, tail: 0 };
+    const list: IsolatedFolios = { head: NO_FOLIO, tail: NO_FOLIO };
     isolatedAdd(m, list, f);
     if (migratePages(m, list, target, null) === 0) this.moves++;
     putbackMovablePages(m, list);

@@ -10,15 +10,20 @@ import {
   lruAddSplitFolio,
 } from '../../src/mm/mm_inline.ts';
 import {
-  clearCompoundPage,
+  clearCompound,
+  FOLIO_WORDS,
   folioClear,
   folioFlags,
+  folioInit,
+  folioPfn,
   folioRefAdd,
   folioRefCount,
   folioSet,
   folioSetCount,
   folioSetMemcg,
-  prepCompoundPage,
+  listNext,
+  prepCompound,
+  W_PREV,
 } from '../../src/mm/mm_types.ts';
 import { checkZones } from '../../src/mm/page_alloc_check.ts';
 import { PG } from '../../src/mm/page_flags.ts';
@@ -38,7 +43,7 @@ import { access, add, dirty, has, type World, world } from './vmscan_world.ts';
 function list(w: World, lru: number): number[] {
   const { m } = w;
   const out: number[] = [];
-  for (let f = m.lruvecs.head[lru] as number; f !== 0; f = (m.map[f * 16 + 2] as number) >>> 1) out.push(f);
+  for (let f = m.lruvecs.head[lru] as number; f !== 0; f = listNext(m.map, f as FolioId)) out.push(f);
   return out;
 }
 
@@ -168,11 +173,11 @@ test('pieces of a split folio are evicted 0, 3, 2, 1, then newer folios', () => 
   const parent = add(w, 0, 2);
   const newer = add(w, 8);
   // What a split leaves: four folios of one page in the place of the one of four.
-  clearCompoundPage(m.map, parent as number as Pfn, 2);
+  clearCompound(m.map, parent, 2);
   const flags = folioFlags(m.map, parent) & ~PG.PG_lru;
   for (let i = 1; i < 4; i++) {
-    const piece = (parent + i) as FolioId;
-    m.map[piece * 16] = flags;
+    const piece = folioInit(m.map, (folioPfn(m.map, parent) + i) as Pfn, 0);
+    m.map[piece * FOLIO_WORDS] = flags;
     folioSetCount(m.map, piece, 1);
     folioSetMemcg(m.map, piece, 0);
     lruAddSplitFolio(m, parent, piece);
@@ -180,14 +185,14 @@ test('pieces of a split folio are evicted 0, 3, 2, 1, then newer folios', () => 
   expect(
     list(w, LRU_INACTIVE_FILE)
       .toReversed()
-      .map((f) => f - parent),
-  ).toEqual([0, 3, 2, 1, newer - parent]);
+      .map((f) => folioPfn(m.map, f as FolioId) - folioPfn(m.map, parent)),
+  ).toEqual([0, 3, 2, 1, folioPfn(m.map, newer) - folioPfn(m.map, parent)]);
   expect(m.lruvecs.pages[LRU_INACTIVE_FILE]).toBe(5);
   expect(m.lruvecs.folios[LRU_INACTIVE_FILE]).toBe(5);
   folioSetCount(m.map, parent, 1);
   checkLru(m);
   // Together again, so that nothing else sees the half of it.
-  prepCompoundPage(m.map, parent as number as Pfn, 2);
+  prepCompound(m.map, parent, 2);
 });
 
 test('the last reference frees: off the list, out of the group, back to the allocator', () => {
@@ -233,9 +238,9 @@ test('a broken list is found', () => {
   folioSet(map, a, PG.PG_lru | PG.PG_active);
   expect(() => checkLru(w.m)).toThrow(/L5/);
   folioClear(map, a, PG.PG_active);
-  map[b * 16 + 4] = a << 1;
+  map[b * FOLIO_WORDS + W_PREV] = a << 1;
   expect(() => checkLru(w.m)).toThrow(/L2/);
-  map[b * 16 + 4] = 0;
+  map[b * FOLIO_WORDS + W_PREV] = 0;
   w.m.lruvecs.pages[LRU_INACTIVE_FILE] = 3;
   expect(() => checkLru(w.m)).toThrow(/L3/);
 });

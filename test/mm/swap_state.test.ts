@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { checkMachine } from '../../src/mm/check.ts';
-import type { FolioId, SwapEntry } from '../../src/mm/ids.ts';
+import type { Pfn, SwapEntry } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
-import { folioTest } from '../../src/mm/mm_types.ts';
+import { folioTest, pageFolio } from '../../src/mm/mm_types.ts';
 import { PG, PG_readahead } from '../../src/mm/page_flags.ts';
 import { PTE_SWAP, pteFlags, pteOffset, ptePayload } from '../../src/mm/pgtable.ts';
 import { lruAddDrain } from '../../src/mm/swap.ts';
@@ -97,7 +97,7 @@ describe('by addresses', () => {
     const f = swapCacheGetFolio(m, slot(w, 11));
     expect([
       folioTest(m.map, f, PG_readahead),
-      folioTest(m.map, frameAt(m, mm, at(10)) as FolioId, PG.PG_reclaim),
+      folioTest(m.map, pageFolio(m.map, frameAt(m, mm, at(10)) as Pfn), PG.PG_reclaim),
     ]).toEqual([true, false]);
     touch(m, mm, at(200), false);
     touch(m, mm, at(300), false);

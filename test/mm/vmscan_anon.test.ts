@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
-import type { FolioId, MemcgId, SwapEntry } from '../../src/mm/ids.ts';
+import type { FolioId, MemcgId, Pfn, SwapEntry } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { madvise } from '../../src/mm/madvise.ts';
 import { EXACT_RULES, memcgCreate, memcgsInit } from '../../src/mm/memcontrol.ts';
 import { LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, NR_LRU_LISTS } from '../../src/mm/mm_inline.ts';
 import { mmAlloc } from '../../src/mm/mm_struct.ts';
-import { folioOrder, folioTest } from '../../src/mm/mm_types.ts';
+import { folioMemcg, folioOrder, folioPfn, folioTest, pageFolio } from '../../src/mm/mm_types.ts';
 import { dupMm, mmput } from '../../src/mm/mmap.ts';
 import { PG, PG_swapcache } from '../../src/mm/page_flags.ts';
 import { endSwapWrite } from '../../src/mm/page_io.ts';
@@ -34,7 +34,7 @@ function world(thp: Record<string, string> = {}, kind: SwapKind = 'ssd', slots =
   area(w, BASE, at(4096));
   return w;
 }
-const folioAt = (w: MemoryWorld, page: number): FolioId => frameAt(w.m, w.mm, at(page)) as FolioId;
+const folioAt = (w: MemoryWorld, page: number): FolioId => pageFolio(w.m.map, frameAt(w.m, w.mm, at(page)) as Pfn);
 /** Looks at `pages` of the inactive anonymous list; returns what was freed. */
 const scan = (m: Machine, pages: number, lru = LRU_INACTIVE_ANON): number =>
   shrinkInactiveList(m, scanControl(0 as MemcgId, pages, GFP_KERNEL, 0, false), 0 as MemcgId, pages, lru);
@@ -219,10 +219,10 @@ describe('a fault on what was swapped out', () => {
     expect([swapCount(m, 1 as SwapEntry), entry(w) & PTE_SWP_EXCLUSIVE]).toEqual([2, 0]);
     touch(m, child, at(0), false);
     touch(m, mm, at(0), false);
-    expect(frameAt(m, child, at(0))).toBe(folioAt(w, 0));
+    expect(frameAt(m, child, at(0))).toBe(folioPfn(m.map, folioAt(w, 0)));
     expect((entry(w) | entry(w, child)) & _PAGE_RW).toBe(0);
     touch(m, child, at(0), true);
-    expect(frameAt(m, child, at(0))).not.toBe(folioAt(w, 0));
+    expect(frameAt(m, child, at(0))).not.toBe(folioPfn(m.map, folioAt(w, 0)));
     checkMachine(m, true);
     mmput(m, child);
     checkMachine(m, true);
@@ -261,7 +261,7 @@ describe('groups', () => {
     expect(gone + (m.memcgs.pages[g] as number)).toBe(200);
     m.currentMemcg = 0;
     touch(m, mm, at(0), false);
-    expect(m.map[(frameAt(m, mm, at(0)) as number) * 16 + 14]).toBe(g);
+    expect(folioMemcg(m.map, pageFolio(m.map, frameAt(m, mm, at(0)) as Pfn))).toBe(g);
     checkMachine(m, true);
   });
 });

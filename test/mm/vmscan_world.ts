@@ -15,7 +15,7 @@ import { type FolioId, type MappingId, NO_FOLIO } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
 import { EXACT_RULES, type MemcgRules, memcgCreate, memcgsInit } from '../../src/mm/memcontrol.ts';
 import { inodeInit, machine } from '../../src/mm/mm_init.ts';
-import { folioDetachPrivate, folioSet, PAGE_WORDS } from '../../src/mm/mm_types.ts';
+import { FOLIO_WORDS, folioDetachPrivate, folioSet } from '../../src/mm/mm_types.ts';
 import { folioAlloc } from '../../src/mm/page_alloc.ts';
 import { PG } from '../../src/mm/page_flags.ts';
 import { filemapDirtyFolio } from '../../src/mm/page_writeback.ts';
@@ -106,4 +106,4 @@ export function access(w: World, index: number): boolean {
 export const cached = (w: World, index: number): boolean => filemapGetFolio(w.m, w.file, index) !== 0;
 export const dirty = (w: World, folio: FolioId): boolean => filemapDirtyFolio(w.m, w.file, folio);
 export const has = (w: World, folio: FolioId, flag: number): boolean =>
-  ((w.m.map[folio * PAGE_WORDS] as number) & flag) !== 0;
+  ((w.m.map[folio * FOLIO_WORDS] as number) & flag) !== 0;

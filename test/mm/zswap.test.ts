@@ -3,7 +3,7 @@ import { checkMachine } from '../../src/mm/check.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { FolioId, SwapEntry } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
-import { folioClear, folioSet, folioTest } from '../../src/mm/mm_types.ts';
+import { folioClear, folioPfn, folioSet, folioTest } from '../../src/mm/mm_types.ts';
 import { PG, PG_swapcache } from '../../src/mm/page_flags.ts';
 import { swapReadFolio, swapWriteout } from '../../src/mm/page_io.ts';
 import { folioPut } from '../../src/mm/swap.ts';
@@ -25,7 +25,7 @@ function world(kind: SwapKind = 'ssd'): Machine {
 /** A folio with contents goes out; its first slot. */
 function out(m: Machine, order = 0): SwapEntry {
   const f = anonFolio(m, order);
-  setPagesWritten(m, f, 1 << order);
+  setPagesWritten(m, folioPfn(m.map, f), 1 << order);
   expect(folioAllocSwap(m, f)).toBe(true);
   const entry = folioSwap(m, f);
   for (let i = 0; i < 1 << order; i++) swapDuplicate(m, (entry + i) as SwapEntry);
@@ -107,7 +107,7 @@ describe('zswap', () => {
     m.swap.zswap.writeback = false;
     m.io.compress = (_, page) => (page === 3 ? 4096 : 1000);
     const f = anonFolio(m, 2);
-    setPagesWritten(m, f, 4);
+    setPagesWritten(m, folioPfn(m.map, f), 4);
     folioAllocSwap(m, f);
     const entry = folioSwap(m, f);
     swapDuplicate(m, entry);

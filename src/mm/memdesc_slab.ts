@@ -1,0 +1,281 @@
+/**
+ * Slabs of descriptors, behind the page records of a map whose descriptors lie apart. Each kind has its cache; a slab is 2^order
+ * pages, cut into objects by SLUB's rule, and has a descriptor itself, from the cache of slab descriptors.
+ *
+ *   map [ page records | page page page page … ]      a free object: in one word, the next free one of its slab
+ *                        └ slab of 51 folios ┘        slabs with free objects: a list for each cache
+ *
+ * Descriptors of folios are type-stable: one that was given back still reads as a folio without flags and references, so that whoever
+ * looked it up without a reference can see that it is gone. Their free pointer takes the place of `private`.
+ *
+ * A slab without objects gives its pages back at once; pages that were given back are taken first. All of it is memory beside
+ * the machine's frames, as the memory map itself is, so that what a layout costs does not change what a workload does.
+ *
+ * Invariants (checkDescriptors):
+ *   K1 a slab's objects in use and its free ones are all there are; a slab is on its cache's list exactly when it has a free one;
+ *   K2 used bytes are those of the slabs; no page belongs to two of them.
+ */
+import { assert, QuireError } from '../base/errors.ts';
+import { DESCRIPTOR_ALIGN, type SlabShape, slabShape } from './memmap.ts';
+
+/** @kernel include/linux/mm_types.h struct folio (6.18) */
+const W_PRIVATE = 10;
+/** Words that one array can have. */
+const WORDS_MAX = 2 ** 32;
+
+/** Caches, by what they hold; counts of a folio's pages come in powers of two. */
+export const KIND_FOLIO = 0;
+export const KIND_FOLIO_LARGE = 1;
+export const KIND_SLAB = 2;
+export const KIND_PTDESC = 3;
+export const KIND_ZPDESC = 4;
+export const KIND_COUNTS = 5;
+/** Counts of a folio of 2^order pages, 8 bytes a page, are of kind KIND_COUNTS + order. */
+const COUNTS_ORDERS = 14;
+const NR_KINDS = KIND_COUNTS + COUNTS_ORDERS;
+
+interface Cache {
+  readonly shape: SlabShape;
+  readonly words: number;
+  /** Word of a free object that names the next one. */
+  readonly freeptr: number;
+  /** First slab with a free object; −1: none. */
+  partial: number;
+  /** Objects in use, and slabs. */
+  inUse: number;
+  slabs: number;
+}
+
+export interface Descriptors {
+  /** Words of a page. */
+  readonly page: number;
+  /** First word behind the page records, at a page's start, and the end. */
+  readonly start: number;
+  readonly end: number;
+  /** First page never used. */
+  top: number;
+  readonly caches: readonly Cache[];
+  /** Runs of pages given back, by order. */
+  readonly free: number[][];
+  /** By page of the region: the slab that it belongs to. */
+  slabOf: Int32Array;
+  // By slab.
+  nr: number;
+  unused: number[];
+  kind: Int32Array;
+  base: Float64Array;
+  used: Int32Array;
+  first: Float64Array;
+  next: Int32Array;
+  prev: Int32Array;
+  own: Float64Array;
+}
+
+const bytesOf = (kind: number): number =>
+  kind === KIND_FOLIO
+    ? 80
+    : kind === KIND_FOLIO_LARGE
+      ? 128
+      : kind < KIND_COUNTS
+        ? 64
+        : Math.max(8 << (kind - KIND_COUNTS), 16);
+
+/** Words that the descriptors of a machine can need: every page a folio of its own, as far as one array goes. */
+export function descriptorWords(frames: number, pageWords: number, pageSize: number): number {
+  const page = pageSize / 4;
+  const objects = slabShape(bytesOf(KIND_FOLIO), { align: DESCRIPTOR_ALIGN, pageSize });
+  const most = Math.ceil((frames * 1.05 * objects.bytesPerObject) / pageSize + 256) * page;
+  return Math.floor(Math.min(most, WORDS_MAX - frames * pageWords - 1) / page) * page;
+}
+
+/** No descriptors yet; they go between these words. */
+export function descriptorsInit(from: number, end: number, pageSize: number): Descriptors {
+  const page = pageSize / 4;
+  const start = Math.ceil(from / page) * page;
+  const slabs = 64;
+  return {
+    page,
+    start,
+    end,
+    top: start,
+    caches: Array.from({ length: NR_KINDS }, (_, kind) => {
+      const shape = slabShape(bytesOf(kind), { align: DESCRIPTOR_ALIGN, pageSize });
+      const freeptr = kind <= KIND_FOLIO_LARGE ? W_PRIVATE : 0;
+      return { shape, words: shape.objectBytes / 4, freeptr, partial: -1, inUse: 0, slabs: 0 };
+    }),
+    free: Array.from({ length: COUNTS_ORDERS }, () => []),
+    slabOf: new Int32Array(64),
+    nr: 0,
+    unused: [],
+    kind: new Int32Array(slabs),
+    base: new Float64Array(slabs),
+    used: new Int32Array(slabs),
+    first: new Float64Array(slabs),
+    next: new Int32Array(slabs),
+    prev: new Int32Array(slabs),
+    own: new Float64Array(slabs),
+  };
+}
+
+function takePages(d: Descriptors, order: number): number {
+  const back = d.free[order].pop();
+  if (back !== undefined) return back;
+  const words = d.page << order;
+  const at = d.start + Math.ceil((d.top - d.start) / words) * words;
+  if (at + words > d.end)
+    throw new QuireError(
+      'ENOMEM',
+      `descriptors need more than ${(d.end - d.start) * 4} bytes: expected a smaller machine, or larger folios`,
+    );
+  for (let p = d.top; p < at; p += d.page) d.free[0].push(p);
+  d.top = at + words;
+  const pages = (d.top - d.start) / d.page;
+  if (pages > d.slabOf.length) {
+    const longer = new Int32Array(Math.max(pages, d.slabOf.length * 2));
+    longer.set(d.slabOf);
+    d.slabOf = longer;
+  }
+  return at;
+}
+
+function newRow(d: Descriptors): number {
+  const row = d.unused.pop();
+  if (row !== undefined) return row;
+  if (d.nr === d.kind.length) {
+    const n = d.nr * 2;
+    const i32 = (from: Int32Array): Int32Array => {
+      const to = new Int32Array(n);
+      to.set(from);
+      return to;
+    };
+    const f64 = (from: Float64Array): Float64Array => {
+      const to = new Float64Array(n);
+      to.set(from);
+      return to;
+    };
+    d.kind = i32(d.kind);
+    d.used = i32(d.used);
+    d.next = i32(d.next);
+    d.prev = i32(d.prev);
+    d.base = f64(d.base);
+    d.first = f64(d.first);
+    d.own = f64(d.own);
+  }
+  return d.nr++;
+}
+
+function newSlab(map: Int32Array, d: Descriptors, kind: number): number {
+  const cache = d.caches[kind];
+  const { order, objects } = cache.shape;
+  // The descriptor of a slab of slab descriptors is its own first object, as it would have to be in any kernel that boots.
+  const own = kind === KIND_SLAB ? 0 : memdescTake(map, d, KIND_SLAB);
+  const base = takePages(d, order);
+  const row = newRow(d);
+  for (let p = 0; p < 1 << order; p++) d.slabOf[(base - d.start) / d.page + p] = row;
+  map.fill(0, base, base + (d.page << order));
+  for (let i = 0; i < objects; i++)
+    map[base + i * cache.words + cache.freeptr] = i + 1 < objects ? (base + (i + 1) * cache.words) / 4 : 0;
+  d.kind[row] = kind;
+  d.base[row] = base;
+  d.used[row] = 0;
+  d.first[row] = base;
+  d.own[row] = own;
+  cache.slabs++;
+  if (kind === KIND_SLAB) {
+    d.first[row] = map[base + cache.freeptr] * 4;
+    d.used[row] = 1;
+  }
+  link(d, cache, row);
+  return row;
+}
+
+function link(d: Descriptors, cache: Cache, row: number): void {
+  d.next[row] = cache.partial;
+  d.prev[row] = -1;
+  if (cache.partial >= 0) d.prev[cache.partial] = row;
+  cache.partial = row;
+}
+
+function unlink(d: Descriptors, cache: Cache, row: number): void {
+  const next = d.next[row];
+  const prev = d.prev[row];
+  if (prev < 0) cache.partial = next;
+  else d.next[prev] = next;
+  if (next >= 0) d.prev[next] = prev;
+}
+
+/** An object of a kind: its first word in the map. What it holds is not cleared. */
+export function memdescTake(map: Int32Array, d: Descriptors, kind: number): number {
+  const cache = d.caches[kind];
+  const row = cache.partial >= 0 ? cache.partial : newSlab(map, d, kind);
+  const w = d.first[row];
+  const next = map[w + cache.freeptr] * 4;
+  d.first[row] = next;
+  d.used[row]++;
+  cache.inUse++;
+  if (next === 0) unlink(d, cache, row);
+  return w;
+}
+
+/** Gives an object back, whichever its cache. */
+export function memdescGive(map: Int32Array, d: Descriptors, w: number): void {
+  const row = d.slabOf[Math.floor((w - d.start) / d.page)];
+  const cache = d.caches[d.kind[row]];
+  if (d.first[row] === 0) link(d, cache, row);
+  map[w + cache.freeptr] = d.first[row] / 4;
+  d.first[row] = w;
+  cache.inUse--;
+  const left = --d.used[row];
+  // One free slab is kept, so that a cache at its edge does not come and go.
+  if (left === (d.kind[row] === KIND_SLAB ? 1 : 0) && cache.slabs > 1) freeSlab(map, d, row);
+}
+
+function freeSlab(map: Int32Array, d: Descriptors, row: number): void {
+  const kind = d.kind[row];
+  const cache = d.caches[kind];
+  unlink(d, cache, row);
+  cache.slabs--;
+  d.free[cache.shape.order].push(d.base[row]);
+  d.unused.push(row);
+  d.kind[row] = -1;
+  if (kind !== KIND_SLAB) memdescGive(map, d, d.own[row]);
+}
+
+/** Bytes of the slabs there are. */
+export function descriptorBytes(d: Descriptors): number {
+  let sum = 0;
+  for (const cache of d.caches) sum += cache.slabs * d.page * 4 * 2 ** cache.shape.order;
+  return sum;
+}
+
+/** Asserts K1 and K2. */
+export function checkDescriptors(map: Int32Array, d: Descriptors): void {
+  const seen = new Set<number>();
+  const slabs = d.caches.map(() => 0);
+  const inUse = d.caches.map(() => 0);
+  for (let row = 0; row < d.nr; row++) {
+    const kind = d.kind[row];
+    if (kind < 0) continue;
+    const cache = d.caches[kind];
+    slabs[kind]++;
+    let free = 0;
+    for (let w = d.first[row]; w !== 0; w = map[w + cache.freeptr] * 4) free++;
+    assert(free + d.used[row] === cache.shape.objects, 'K1 objects in use and free objects are all there are');
+    inUse[kind] += d.used[row] - (kind === KIND_SLAB ? 1 : 0);
+    for (let p = 0; p < 1 << cache.shape.order; p++) {
+      const page = d.base[row] + p * d.page;
+      assert(!seen.has(page) && d.slabOf[(page - d.start) / d.page] === row, 'K2 a page belongs to one slab');
+      seen.add(page);
+    }
+  }
+  d.caches.forEach((cache, kind) => {
+    assert(cache.slabs === slabs[kind] && cache.inUse === inUse[kind], 'K2 slabs and objects are counted');
+    let listed = 0;
+    for (let row = cache.partial; row >= 0; row = d.next[row]) {
+      assert(d.kind[row] === kind && d.first[row] !== 0, 'K1 a listed slab has a free object');
+      listed++;
+    }
+    for (let row = 0; row < d.nr; row++) if (d.kind[row] === kind && d.first[row] !== 0) listed--;
+    assert(listed === 0, 'K1 a slab with a free object is listed');
+  });
+}

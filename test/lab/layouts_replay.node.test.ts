@@ -1,0 +1,60 @@
+/**
+ * Every recording, replayed on the four layouts of the memory map: the same folios, counts and I/O, to the last counter, and
+ * the bytes that are reported are those of the tables that ran. By default each recording runs on one layout beside `overlay`,
+ * which takes turns; LAYOUTS=all runs it on all.
+ */
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { Replay } from '../../src/lab/replay.ts';
+import { type ReplayResult, resultOf } from '../../src/lab/result.ts';
+import { checkDescriptors, descriptorBytes } from '../../src/mm/memdesc_slab.ts';
+import type { LayoutName } from '../../src/mm/memmap.ts';
+import { openTrace } from '../../src/trace/detect.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const directories = [`${root}golden/linux-6.18/scripts/`, `${root}examples/`];
+const scripts = directories.flatMap((at) =>
+  readdirSync(at).flatMap((name) => (name.endsWith('.ops') ? [at + name] : [])),
+);
+const others: readonly LayoutName[] = ['page64', 'page32', 'memdesc8'];
+
+function replay(script: string, memmap: LayoutName): [ReplayResult, Replay] {
+  const source = openTrace(script);
+  try {
+    const r = new Replay(source, { memmap });
+    r.run();
+    return [resultOf(r, script), r];
+  } finally {
+    source.close();
+  }
+}
+
+/** What must not depend on the layout. */
+const comparable = ({ config, memmap_bytes: _, ...rest }: ReplayResult): unknown => ({
+  ...rest,
+  config: { ...config, memmap: '' },
+});
+
+describe('replays on the four layouts', () => {
+  scripts.forEach((script, i) => {
+    const layouts = process.env.LAYOUTS === 'all' ? others : [others[i % others.length] as LayoutName];
+    it(`${script.slice(root.length)}: ${layouts.join(', ')} as overlay`, () => {
+      const [overlay, o] = replay(script, 'overlay');
+      expect(overlay.memmap_bytes).toBe(o.m.zones.frames * 64);
+      for (const layout of layouts) {
+        const [result, r] = replay(script, layout);
+        expect(comparable(result)).toEqual(comparable(overlay));
+        const { map, zones } = r.m;
+        const apart = layout === 'page32' || layout === 'memdesc8';
+        if (apart) checkDescriptors(map, map.descriptors);
+        const bytes = { page64: 64, overlay: 64, page32: 32, memdesc8: 8 }[layout];
+        expect(result.memmap_bytes).toBe(zones.frames * bytes + (apart ? descriptorBytes(map.descriptors) : 0));
+        if (apart)
+          expect(descriptorBytes(map.descriptors)).toBeLessThanOrEqual(
+            (map.descriptors.top - map.descriptors.start) * 4,
+          );
+      }
+    });
+  });
+});
