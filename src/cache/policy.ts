@@ -112,7 +112,9 @@ export class ReadPolicy {
     }
     if (sequential) return this.window({ start: first, from: first, end: first }, end, last);
     this.around(first, end, last, pages, full);
-    this.beginnings.unshift({ start: plan.from, from: plan.from, end: plan.to });
+    // What was cached before it in its block counts with it.
+    const start = Math.floor(plan.from / this.block) * this.block;
+    this.beginnings.unshift({ start, from: plan.from, end: plan.to });
     if (this.beginnings.length > BEGINNINGS) this.beginnings.pop();
     return plan;
   }
