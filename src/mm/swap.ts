@@ -286,13 +286,13 @@ export function folioMarkAccessed(m: Machine, f: FolioId): void {
   }
   if ((flags & (PG_active | PG_unevictable)) !== 0) return;
   if ((flags & PG_lru) !== 0) batchAdd(m, BATCH_ACTIVATE, f);
-  else activateInAddBatch(m, f);
+  else lruCacheActivateFolio(m, f);
   map[w] &= ~PG_referenced;
   workingsetAgeNonresident(m, map[w + map.memcg] as MemcgId, nrPages(map, w, flags));
 }
 
 /** A folio that still waits to be added is added as active. @kernel mm/swap.c __lru_cache_activate_folio (6.18) */
-function activateInAddBatch(m: Machine, f: FolioId): void {
+export function lruCacheActivateFolio(m: Machine, f: FolioId): void {
   const { count, folios, size } = m.batches;
   const at = BATCH_ADD * (size + 1);
   for (let i = count[BATCH_ADD] - 1; i >= 0; i--) {
