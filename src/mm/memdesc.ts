@@ -11,9 +11,11 @@
  *
  * Plan: kernelnewbies.org MatthewWilcox/Memdescs.
  */
+import { assert } from '../base/errors.ts';
 import type { FolioId, Pfn } from './ids.ts';
 import { KIND_COUNTS, KIND_FOLIO, KIND_FOLIO_LARGE, memdescGive, memdescTake } from './memdesc_slab.ts';
 import type { MemoryMap } from './memory_map.ts';
+import { PG } from './page_flags.ts';
 
 /** Types in the low four bits of a typed pointer, as the later revision of the plan has them. */
 export const MEMDESC_MISC = 0;
@@ -64,7 +66,10 @@ export function memdescPoint(map: MemoryMap, pfn: number, order: number, id: num
   }
 }
 
-/** Makes a block misc memory, which has no descriptor: subtype, order, and (ours, in bits the plan leaves free) a row of its owner. */
+/**
+ * Makes a block misc memory, which has no descriptor: subtype, order, and (ours, in bits the plan leaves free) a row of its owner and,
+ * where the record has no room of its own for it, a count of references, 0 at first. No page is bad.
+ */
 export function memdescMisc(map: MemoryMap, pfn: number, order: number, subtype: number, row: number): void {
   const step = map.pageWords;
   const word = tag(map, MEMDESC_MISC) | (subtype << 4) | (order << 12);
@@ -76,19 +81,82 @@ export function memdescMisc(map: MemoryMap, pfn: number, order: number, subtype:
     if (step > 2) map[w + 4] = -1;
   }
 }
-const miscWord = (map: MemoryMap, pfn: number): number => map[pfn * map.pageWords + map.memdesc];
+/** Is the page misc memory? Links of a free page are no such word. */
+function isMisc(map: MemoryMap, w: number): boolean {
+  const type = map[w] & 15;
+  if (map.pageWords > 2) return type === 1;
+  return type === MEMDESC_MISC || (type === MEMDESC_HWPOISON && map[w + 1] >= 0);
+}
+const miscWord = (map: MemoryMap, pfn: number): number => {
+  const w = pfn * map.pageWords + map.memdesc;
+  return isMisc(map, w) ? map[w] : MISC_UNKNOWN << 4;
+};
 export const memdescMiscSubtype = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 4) & 0x7f;
 export const memdescMiscOrder = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 12) & 0x3f;
 export const memdescMiscRow = (map: MemoryMap, pfn: number): number => map[pfn * map.pageWords + map.memdesc + 1];
+
+const MISC_COUNT_SHIFT = 18;
+/** _refcount in a record of 32 bytes. */
+const W_COUNT_32 = 6;
+/** References of a block of misc memory, by its first page; 0 of a page that is not such memory. */
+export const memdescMiscCount = (map: MemoryMap, pfn: number): number =>
+  map.pageWords > 2 ? map[pfn * map.pageWords + W_COUNT_32] : miscWord(map, pfn) >>> MISC_COUNT_SHIFT;
+export function memdescMiscSetCount(map: MemoryMap, pfn: number, n: number): void {
+  if (map.pageWords > 2) {
+    map[pfn * map.pageWords + W_COUNT_32] = n;
+    return;
+  }
+  assert(n >= 0 && n >>> (32 - MISC_COUNT_SHIFT) === 0, 'memdescMiscSetCount: a count has 14 bits');
+  const w = pfn * map.pageWords + map.memdesc;
+  if (isMisc(map, w)) map[w] = (map[w] & ((1 << MISC_COUNT_SHIFT) - 1)) | (n << MISC_COUNT_SHIFT);
+}
+
+/**
+ * A bad page that is no folio's. In 8 bytes it has a type of its own; the word says what it is beside that as it did before: of misc
+ * memory the same, of a page with a descriptor (ours) the top bit and the type before in the upper half, which an address leaves free.
+ */
+export function memdescBad(map: MemoryMap, pfn: number): boolean {
+  const w = pfn * map.pageWords;
+  return map.pageWords > 2 ? (map[w] & PG.PG_hwpoison) !== 0 : (map[w] & 15) === MEMDESC_HWPOISON;
+}
+export function memdescSetBad(map: MemoryMap, pfn: number, bad: boolean): void {
+  const w = pfn * map.pageWords;
+  if (memdescBad(map, pfn) === bad) return;
+  if (map.pageWords > 2) {
+    map[w] ^= PG.PG_hwpoison;
+    return;
+  }
+  const type = memdescType(map, pfn);
+  if (bad && ((OWNED >> type) & 1) !== 0) map[w + 1] |= (1 << 31) | (type << 24);
+  // Whatever was left of its last use: it is nobody's.
+  else if (bad && type !== MEMDESC_MISC) memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
+  else if (!bad && map[w + 1] < 0) map[w + 1] &= 15;
+  map[w] = (map[w] & ~15) | (bad ? MEMDESC_HWPOISON : type);
+}
+/** Does `change` to the words of a block, and marks those pages bad again that were. */
+function keepBad(map: MemoryMap, pfn: number, order: number, change: () => void): void {
+  const bad: number[] = [];
+  for (let p = pfn; p < pfn + (1 << order); p++) if (memdescBad(map, p)) bad.push(p);
+  change();
+  for (const p of bad) memdescSetBad(map, p, true);
+}
+/** Makes a block that is misc memory of another subtype; its count and its bad pages stay. */
+export function memdescMiscAgain(map: MemoryMap, pfn: number, order: number, subtype: number, row: number): void {
+  const count = memdescMiscCount(map, pfn);
+  keepBad(map, pfn, order, () => memdescMisc(map, pfn, order, subtype, row));
+  memdescMiscSetCount(map, pfn, count);
+}
 
 /** The descriptor of a page, in units of 16 bytes, whatever its type. */
 export function memdescOf(map: MemoryMap, pfn: number): number {
   const w = pfn * map.pageWords + map.memdesc;
   return (map[w] >>> 4) | (map[w + 1] << 28);
 }
-/** MEMDESC_* of a page that is not free. */
+/** MEMDESC_* of a page that is not free; of a bad one, what it is beside that. */
 export function memdescType(map: MemoryMap, pfn: number): number {
-  const type = map[pfn * map.pageWords + map.memdesc] & 15;
+  const w = pfn * map.pageWords + map.memdesc;
+  const type = map[w] & 15;
+  if (type === MEMDESC_HWPOISON && map.pageWords === 2) return map[w + 1] < 0 ? (map[w + 1] >>> 24) & 15 : MEMDESC_MISC;
   return map.pageWords > 2 && (type & 3) === 1 && type !== MEMDESC_SLAB ? type - 1 : type;
 }
 
@@ -108,13 +176,15 @@ export function memdescOwnerNew(map: MemoryMap, pfn: number, order: number, kind
   map.fill(0, w, w + 16);
   map[w + W_OWNER_ORDER] = order;
   map[w + W_OWNER_PFN] = pfn;
-  memdescPoint(map, pfn, order, w / UNIT, tag(map, type));
+  keepBad(map, pfn, order, () => memdescPoint(map, pfn, order, w / UNIT, tag(map, type)));
   return w;
 }
 /** Makes it misc memory again. */
 export function memdescOwnerGone(map: MemoryMap, pfn: number): void {
   const w = memdescOwner(map, pfn);
-  memdescMisc(map, map[w + W_OWNER_PFN], map[w + W_OWNER_ORDER], MISC_UNKNOWN, 0);
+  const first = map[w + W_OWNER_PFN];
+  const order = map[w + W_OWNER_ORDER];
+  keepBad(map, first, order, () => memdescMisc(map, first, order, MISC_UNKNOWN, 0));
   memdescGive(map, map.descriptors, w);
 }
 

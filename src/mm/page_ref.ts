@@ -5,11 +5,12 @@
  * nothing; under memory descriptors none of them has a count. Here each is an error that says what to use.
  */
 import { QuireError } from '../base/errors.ts';
-import { type FolioId, NO_FOLIO, type Pfn } from './ids.ts';
+import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioRefAdd, pageFolio } from './mm_types.ts';
+import { pageFolio } from './mm_types.ts';
+import { freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
-import { pageCount, pageNetpool, pageType, pageTypeName } from './page_type.ts';
+import { pageCount, pageHead, pageNetpool, pageOrder, pageType, pageTypeName, setPageCount } from './page_type.ts';
 import { folioPut } from './swap.ts';
 
 /** What to use in place of a reference, by type. */
@@ -36,23 +37,27 @@ export function noReference(m: Machine, pfn: Pfn): string | null {
   return `frame ${pfn}: frozen page ${what}: nobody refers to it, so a reference would outlive it: allocate with allocPages or folioAlloc`;
 }
 
-/** A reference to the folio of a page. @kernel include/linux/mm.h get_page (6.18) */
-export function getPage(m: Machine, pfn: Pfn): FolioId {
+/** A reference to the folio of a page, or, where pages that are no folio's belong to none, to the page. @kernel include/linux/mm.h get_page (6.18) */
+export function getPage(m: Machine, pfn: Pfn): void {
   const why = noReference(m, pfn);
   if (why !== null) throw new QuireError('EINVAL', why);
-  const folio = pageFolio(m.map, pfn);
-  folioRefAdd(m.map, folio, 1);
-  return folio;
+  setPageCount(m.map, pfn, pageCount(m.map, pfn) + 1);
 }
 
-/** The same where it can be had; 0: it cannot. @kernel include/linux/mm.h try_get_page (6.18) */
-export function tryGetPage(m: Machine, pfn: Pfn): FolioId {
-  return noReference(m, pfn) === null ? getPage(m, pfn) : NO_FOLIO;
+/** The same where it can be had; false: it cannot. @kernel include/linux/mm.h try_get_page (6.18) */
+export function tryGetPage(m: Machine, pfn: Pfn): boolean {
+  if (noReference(m, pfn) !== null) return false;
+  getPage(m, pfn);
+  return true;
 }
 
-/** Drops a reference of getPage. @kernel include/linux/mm.h put_page (6.18) */
+/** Drops a reference of getPage; with the last one the memory is freed. @kernel include/linux/mm.h put_page (6.18) */
 export function putPage(m: Machine, pfn: Pfn): void {
   const why = noReference(m, pfn);
   if (why !== null) throw new QuireError('EINVAL', why);
-  folioPut(m, pageFolio(m.map, pfn));
+  const folio = pageFolio(m.map, pfn);
+  const n = pageCount(m.map, pfn);
+  if (folio !== NO_FOLIO) folioPut(m, folio);
+  else if (n > 1) setPageCount(m.map, pfn, n - 1);
+  else freePages(m, pageHead(m.map, pfn), pageOrder(m.map, pfn));
 }

@@ -9,16 +9,16 @@
  *
  * Any page of a block may be asked: tails answer with their head. Where descriptors overlay pages, all this is in the record of the
  * block's first page. Where they lie apart, a block is misc memory until it has a type, and has a descriptor of 64 bytes then, with
- * the fields where today's overlay has them; all its pages point to it. Misc memory has no count in memdesc8.
+ * the fields where today's overlay has them; all its pages point to it. The plan has no count for misc memory in
+ * memdesc8; here it is in bits of its word that are free, so that a workload does the same.
  *
  * @kernel include/linux/page-flags.h page_has_type (6.18)
  */
 import { assert } from '../base/errors.ts';
-import type { FolioId, Pfn } from './ids.ts';
+import type { Pfn } from './ids.ts';
 import {
   MEMDESC_DEVICE,
   MEMDESC_HUGETLB,
-  MEMDESC_HWPOISON,
   MEMDESC_MISC,
   MEMDESC_NETPOOL,
   MEMDESC_SLAB,
@@ -30,13 +30,18 @@ import {
   MISC_RESERVED,
   MISC_UNACCEPTED,
   MISC_UNKNOWN,
+  memdescBad,
   memdescMisc,
+  memdescMiscAgain,
+  memdescMiscCount,
   memdescMiscOrder,
   memdescMiscRow,
+  memdescMiscSetCount,
   memdescMiscSubtype,
   memdescOwner,
   memdescOwnerGone,
   memdescOwnerNew,
+  memdescSetBad,
   memdescType,
   ownerOrder,
   ownerPfn,
@@ -56,6 +61,7 @@ import {
   tailsUnwritten,
 } from './mm_types.ts';
 import { PAGE_FLAGS_CHECK_AT_FREE, PG, PG_has_hwpoisoned, PGTY } from './page_flags.ts';
+import { pageBuddy, pageGuard } from './page_free.ts';
 
 /** Words of a block's record of 64 bytes, and of its descriptor where that lies apart. */
 const W_NEXT = 2;
@@ -67,8 +73,6 @@ const W_TYPE = 12;
 const W_COUNT = 13;
 const W_MEMCG = 14;
 const RECORD = 16;
-/** _refcount in a record of 32 bytes. */
-const W_COUNT_32 = 6;
 
 /** Words below this, as signed numbers, hold a type; −1 is "no type", and never mapped. @kernel include/linux/page-flags.h page_mapcount_is_type (6.18) */
 const TYPED_BELOW = 0xff << 24;
@@ -110,7 +114,7 @@ export function pagesInit(map: MemoryMap, pfn: Pfn, order: number, block: boolea
 export function pagesFini(map: MemoryMap, pfn: Pfn, order: number): void {
   if (!map.overlaid) {
     assert(memdescType(map, pfn) === MEMDESC_MISC, 'freeFrozenPages: in no file, not mapped, not free');
-    assert(pageCount(map, pfn) <= 0, 'freeFrozenPages: nobody refers to the page');
+    assert(pageCount(map, pfn) === 0, 'freeFrozenPages: nobody refers to the page');
     return;
   }
   const w = pfn * RECORD;
@@ -123,6 +127,8 @@ export function pagesFini(map: MemoryMap, pfn: Pfn, order: number): void {
 /** PGTY_* of the block that the page lies in; 0: none. */
 export function pageType(map: MemoryMap, pfn: Pfn): number {
   if (!map.overlaid) {
+    if (pageBuddy(map, pfn)) return PGTY.PGTY_buddy;
+    if (pageGuard(map, pfn)) return PGTY.PGTY_guard;
     const memdesc = memdescType(map, pfn);
     if (memdesc !== MEMDESC_MISC) return owners.find((o) => o.memdesc === memdesc)?.type ?? 0;
     const subtype = memdescMiscSubtype(map, pfn);
@@ -144,7 +150,7 @@ export function setPageType(map: MemoryMap, pfn: Pfn, type: number): void {
   const owner = owners.find((o) => o.type === type);
   if (owner === undefined) {
     const misc = miscs.find((o) => o.type === type);
-    memdescMisc(map, pfn, order, misc?.subtype ?? MISC_UNKNOWN, memdescMiscRow(map, pfn));
+    memdescMiscAgain(map, pfn, order, misc?.subtype ?? MISC_UNKNOWN, memdescMiscRow(map, pfn));
   } else {
     const w = memdescOwnerNew(map, pfn, order, owner.kind, owner.memdesc);
     map[w + W_TYPE] = type << 24;
@@ -160,7 +166,7 @@ export function clearPageType(map: MemoryMap, pfn: Pfn, type: number): void {
     const count = pageCount(map, pfn);
     memdescOwnerGone(map, pfn);
     setPageCount(map, pfn, count);
-  } else memdescMisc(map, pfn, memdescMiscOrder(map, pfn), MISC_UNKNOWN, 0);
+  } else memdescMiscAgain(map, pfn, memdescMiscOrder(map, pfn), MISC_UNKNOWN, 0);
 }
 
 /** What the owner keeps beside the type. @kernel mm/zsmalloc.c get_first_obj_offset (6.18) */
@@ -182,7 +188,7 @@ export function pageOwner(map: MemoryMap, pfn: Pfn): number {
 export function setPageOwner(map: MemoryMap, pfn: Pfn, row: number): void {
   const w = wordOf(map, pfn);
   if (w >= 0) map[w + W_PRIVATE] = row;
-  else memdescMisc(map, pageHead(map, pfn), memdescMiscOrder(map, pfn), memdescMiscSubtype(map, pfn), row);
+  else memdescMiscAgain(map, pageHead(map, pfn), memdescMiscOrder(map, pfn), memdescMiscSubtype(map, pfn), row);
 }
 
 /** The group that the block is charged to; 0 for misc memory, which says nothing of it. */
@@ -196,24 +202,25 @@ export function setPageMemcg(map: MemoryMap, pfn: Pfn, memcg: number): void {
   if (w >= 0) map[w + W_MEMCG] = memcg;
 }
 
-/** References of a page, or of the block it lies in; −1: such memory has no count. @kernel include/linux/page_ref.h page_count (6.18) */
+/** References of a page, or of the block it lies in. @kernel include/linux/page_ref.h page_count (6.18) */
 export function pageCount(map: MemoryMap, pfn: Pfn): number {
   const w = wordOf(map, pfn);
   if (w >= 0) return map[w + W_COUNT];
   const f = pageFolio(map, pfn);
   if (f !== 0) return map[f * FOLIO_WORDS + map.refcount];
-  return map.pageWords > 2 ? map[pageHead(map, pfn) * map.pageWords + W_COUNT_32] : -1;
+  return memdescMiscCount(map, pageHead(map, pfn));
 }
 export function setPageCount(map: MemoryMap, pfn: Pfn, n: number): void {
   const w = wordOf(map, pfn);
+  const f = w >= 0 ? 0 : pageFolio(map, pfn);
   if (w >= 0) map[w + W_COUNT] = n;
-  else if (map.pageWords > 2) map[pfn * map.pageWords + W_COUNT_32] = n;
+  else if (f !== 0) map[f * FOLIO_WORDS + map.refcount] = n;
+  else memdescMiscSetCount(map, pageHead(map, pfn), n);
 }
-/** Drops the one reference of a block, where it has a count. */
+/** Drops the one reference of a block. */
 export function dropLastCount(map: MemoryMap, pfn: Pfn): void {
-  const n = pageCount(map, pfn);
-  assert(n === 1 || n === -1, 'freePages: nobody else refers to the page');
-  if (n === 1) setPageCount(map, pfn, 0);
+  assert(pageCount(map, pfn) === 1, 'freePages: nobody else refers to the page');
+  setPageCount(map, pfn, 0);
 }
 
 /** First page of the block, and the log2 of its pages. */
@@ -230,50 +237,52 @@ export function pageOrder(map: MemoryMap, pfn: Pfn): number {
   return w >= 0 ? ownerOrder(map, w) : memdescMiscOrder(map, pfn);
 }
 
-/** Flags of one page, whatever its block's are. Apart, memory that is no folio's has one alone: that it is bad. */
+/** Flags of one page, whatever its block's are. Apart, pages that are no folio's are bad by themselves, and reserved as misc memory. */
 export function setPageFlag(map: MemoryMap, pfn: Pfn, flag: number): void {
-  const w = flagWord(map, pfn, true);
+  const w = flagWord(map, pfn, flag, true);
   if (w >= 0) map[w] |= flag;
-  else if (flag === PG.PG_hwpoison) markBad(map, pfn, true);
-  else if (flag === PG.PG_reserved) memdescMisc(map, pfn, 0, MISC_RESERVED, 0);
+  else if (flag === PG.PG_hwpoison) memdescSetBad(map, pfn, true);
+  else if (flag === PG.PG_reserved) memdescMiscAgain(map, pfn, 0, MISC_RESERVED, 0);
 }
 export function clearPageFlag(map: MemoryMap, pfn: Pfn, flag: number): void {
-  const w = flagWord(map, pfn, true);
+  const w = flagWord(map, pfn, flag, true);
   if (w >= 0) map[w] &= ~flag;
-  else if (flag === PG.PG_hwpoison) markBad(map, pfn, false);
-  else if (flag === PG.PG_reserved) memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
+  else if (flag === PG.PG_hwpoison) memdescSetBad(map, pfn, false);
+  else if (flag === PG.PG_reserved) memdescMiscAgain(map, pfn, 0, MISC_UNKNOWN, 0);
 }
 export function pageFlag(map: MemoryMap, pfn: Pfn, flag: number): boolean {
   const f = pageFolio(map, pfn);
   if (f !== 0 && folioTest(map, f, PG.PG_head) && folioPfn(map, f) !== pfn && tailsUnwritten(map, f)) return false;
-  const w = flagWord(map, pfn, false);
+  const w = flagWord(map, pfn, flag, false);
   if (w >= 0) return (map[w] & flag) !== 0;
-  if (flag === PG.PG_hwpoison) return memdescType(map, pfn) === MEMDESC_HWPOISON;
+  if (flag === PG.PG_hwpoison) return memdescBad(map, pfn);
   return flag === PG.PG_reserved && memdescType(map, pfn) === MEMDESC_MISC && memdescMiscSubtype(map, pfn) === 0;
 }
 
-/** Word of the flags of a page; −1: it has none. Before anything is kept for a page of a folio alone (`write`), there is room for it. */
-function flagWord(map: MemoryMap, pfn: Pfn, write: boolean): number {
+/** Word of a flag of a page; −1: it has none. Before anything is kept for a page of a folio alone (`write`), there is room for it. */
+function flagWord(map: MemoryMap, pfn: Pfn, flag: number, write: boolean): number {
   if (!map.overlaid && map.pageWords > 2) return pfn * map.pageWords;
   const f = pageFolio(map, pfn);
-  if (f === 0) return memdescOwner(map, pfn);
+  if (f === 0) return flag === PG.PG_hwpoison ? -1 : memdescOwner(map, pfn);
   if (write && folioTest(map, f, PG.PG_head)) compoundTails(map, f);
   return pageFlagsAt(map, f, pfn);
 }
 
-/** In 8 bytes a bad page that is no folio's has a type of its own. Plan: kernelnewbies.org MatthewWilcox/Memdescs */
-function markBad(map: MemoryMap, pfn: Pfn, bad: boolean): void {
-  memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
-  if (bad) map[pfn * map.pageWords + map.memdesc] |= MEMDESC_HWPOISON;
-}
-
-/** A large folio with a bad page: a mark in the flags word of its second page. @kernel include/linux/page-flags.h folio_test_has_hwpoisoned (6.18) */
+/** Has a block a bad page? Of a large folio a mark in the flags word of its second page says so; apart, other blocks have no such mark, and every page is asked. @kernel include/linux/page-flags.h folio_test_has_hwpoisoned (6.18) */
 export function folioHasHwpoisoned(map: MemoryMap, pfn: Pfn): boolean {
   const f = pageFolio(map, pfn);
-  return f !== 0 && folioTest(map, f, PG.PG_head) && (map[f * FOLIO_WORDS + map.flags1] & PG_has_hwpoisoned) !== 0;
+  if (f === 0) {
+    let p = pfn as number;
+    const end = pfn + (1 << pageOrder(map, pfn));
+    while (p < end && !memdescBad(map, p)) p++;
+    return p < end;
+  }
+  return folioTest(map, f, PG.PG_head) && (map[f * FOLIO_WORDS + map.flags1] & PG_has_hwpoisoned) !== 0;
 }
 export function setFolioHasHwpoisoned(map: MemoryMap, pfn: Pfn, has: boolean): void {
-  const w = (pageFolio(map, pfn) as FolioId) * FOLIO_WORDS + map.flags1;
+  const f = pageFolio(map, pfn);
+  if (f === 0) return;
+  const w = f * FOLIO_WORDS + map.flags1;
   map[w] = has ? map[w] | PG_has_hwpoisoned : map[w] & ~PG_has_hwpoisoned;
 }
 

@@ -115,7 +115,7 @@ describe('unaccepted memory', () => {
     const census = machineCensus(m);
     expect(census.pieces[OWNER_ROW.unaccepted + 10]).toBe((3 * BLOCK) / 1024);
     expect(() => getPage(m, (2 * BLOCK) as Pfn)).toThrow(/unaccepted takes no reference: accept it first/);
-    expect(tryGetPage(m, (2 * BLOCK) as Pfn)).toBe(0);
+    expect(tryGetPage(m, (2 * BLOCK) as Pfn)).toBe(false);
     for (let got = 0; got < 3 * BLOCK; got++) {
       const p = allocPages(m, GFP_HIGHUSER_MOVABLE, 0);
       if (p === 0 || pageType(m.map, p) !== 0) throw new Error(`page ${got}: frame ${p}`);

@@ -73,10 +73,10 @@ describe('types and references', () => {
         getPage(m, pfn);
         expect(pageCount(m.map, pfn)).toBe(count + 1);
         putPage(m, pfn);
-        expect(tryGetPage(m, pfn)).not.toBe(0);
+        expect(tryGetPage(m, pfn)).toBe(true);
         putPage(m, pfn);
       } else {
-        expect(tryGetPage(m, pfn)).toBe(0);
+        expect(tryGetPage(m, pfn)).toBe(false);
         for (const use of [getPage, putPage]) expect(() => use(m, pfn)).toThrow(QuireError);
         expect(noReference(m, pfn)).toMatch(new RegExp(`^frame ${pfn}: .*: .*\\w`));
         if (type !== 0 && count === 0) expect(noReference(m, pfn)).toContain(pageTypeName(type));
