@@ -47,6 +47,11 @@ const commands: readonly Entry[] = [
     load: () => import('./commands/layout.ts'),
   },
   {
+    name: 'calls',
+    summary: 'count the hidden compound_head calls of page functions, beside folio functions',
+    load: () => import('./commands/calls.ts'),
+  },
+  {
     name: 'survey',
     summary: 'what kernel source trees still do with struct page, and the trend over several',
     load: () => import('./commands/survey.ts'),

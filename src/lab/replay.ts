@@ -193,6 +193,8 @@ export class Replay {
     const file = this.handleFile[h] as FileId;
     if (file === 0 || (this.handleFlags[h]! & OPEN_DIRECT) !== 0 || (this.m.files.fmode[file]! & FMODE_RANDOM) === 0)
       return from;
+    // Who keeps bytes is told of each copy.
+    if (this.m.bytes !== null) return from;
     let end = Math.max(from + 1, Math.min(e.alike, to));
     while (end < to && op[end] === OP.pread && id[end] === h) end++;
     let run = this.randomRun;
