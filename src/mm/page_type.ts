@@ -261,9 +261,11 @@ export function pageFlag(map: MemoryMap, pfn: Pfn, flag: number): boolean {
 
 /** Word of a flag of a page; −1: it has none. Before anything is kept for a page of a folio alone (`write`), there is room for it. */
 function flagWord(map: MemoryMap, pfn: Pfn, flag: number, write: boolean): number {
-  if (!map.overlaid && map.pageWords > 2) return pfn * map.pageWords;
   const f = pageFolio(map, pfn);
-  if (f === 0) return flag === PG.PG_hwpoison ? -1 : memdescOwner(map, pfn);
+  if (f === 0) {
+    if (map.pageWords > 2) return pfn * map.pageWords;
+    return flag === PG.PG_hwpoison ? -1 : memdescOwner(map, pfn);
+  }
   if (write && folioTest(map, f, PG.PG_head)) compoundTails(map, f);
   return pageFlagsAt(map, f, pfn);
 }
