@@ -237,8 +237,8 @@ export function pagePoolPutPage(m: Machine, addr: number, direct: boolean): void
 function returnPage(m: Machine, pool: number, pfn: Pfn): void {
   const t = m.pagePools;
   t.release[pool]++;
-  setPageNetpool(m.map, pfn, 0);
   setPpRefCount(m.map, pfn, 0);
+  setPageNetpool(m.map, pfn, 0);
   const count = pageCount(m.map, pfn);
   if (count === 1) freePages(m, pfn, t.order[pool]);
   else setPageCount(m.map, pfn, count - 1);

@@ -7,6 +7,7 @@
 import { QuireError } from '../base/errors.ts';
 import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
+import { freeZoneDeviceFolio } from './memremap.ts';
 import { pageFolio } from './mm_types.ts';
 import { freePages } from './page_alloc.ts';
 import { PGTY } from './page_flags.ts';
@@ -59,5 +60,8 @@ export function putPage(m: Machine, pfn: Pfn): void {
   const n = pageCount(m.map, pfn);
   if (folio !== NO_FOLIO) folioPut(m, folio);
   else if (n > 1) setPageCount(m.map, pfn, n - 1);
-  else freePages(m, pageHead(m.map, pfn), pageOrder(m.map, pfn));
+  else if (pfn >= m.zones.frames) {
+    setPageCount(m.map, pfn, 0);
+    freeZoneDeviceFolio(m, pageHead(m.map, pfn));
+  } else freePages(m, pageHead(m.map, pfn), pageOrder(m.map, pfn));
 }
