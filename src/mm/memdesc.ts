@@ -94,6 +94,9 @@ const miscWord = (map: MemoryMap, pfn: number): number => {
 export const memdescMiscSubtype = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 4) & 0x7f;
 export const memdescMiscOrder = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 12) & 0x3f;
 export const memdescMiscRow = (map: MemoryMap, pfn: number): number => map[pfn * map.pageWords + map.memdesc + 1];
+export function memdescMiscSetRow(map: MemoryMap, pfn: number, row: number): void {
+  map[pfn * map.pageWords + map.memdesc + 1] = row;
+}
 
 const MISC_COUNT_SHIFT = 18;
 /** _refcount in a record of 32 bytes. */

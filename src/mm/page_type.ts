@@ -37,6 +37,7 @@ import {
   memdescMiscOrder,
   memdescMiscRow,
   memdescMiscSetCount,
+  memdescMiscSetRow,
   memdescMiscSubtype,
   memdescOwner,
   memdescOwnerGone,
@@ -327,8 +328,13 @@ export function setPagePgmap(map: MemoryMap, pfn: Pfn, row: number): void {
   map[wordOf(map, pfn) + W_NEXT] = row << 1;
 }
 
-/** A list through pages of an owner: next page, 0 ends it. */
-export const pageNext = (map: MemoryMap, pfn: Pfn): Pfn => (map[wordOf(map, pfn) + W_NEXT] >>> 1) as Pfn;
+/** A list through pages of an owner: next page, 0 ends it. Misc memory has no other word for it than its owner's row. */
+export function pageNext(map: MemoryMap, pfn: Pfn): Pfn {
+  const w = wordOf(map, pfn);
+  return (w < 0 ? memdescMiscRow(map, pfn) : map[w + W_NEXT] >>> 1) as Pfn;
+}
 export function setPageNext(map: MemoryMap, pfn: Pfn, next: Pfn | 0): void {
-  map[wordOf(map, pfn) + W_NEXT] = next << 1;
+  const w = wordOf(map, pfn);
+  if (w < 0) memdescMiscSetRow(map, pfn, next);
+  else map[w + W_NEXT] = next << 1;
 }
