@@ -8,7 +8,7 @@
  */
 import type { FolioId } from '../mm/ids.ts';
 import type { LayoutName } from '../mm/memmap.ts';
-import { folioNrPages, folioPfn } from '../mm/mm_types.ts';
+import { folioPfn } from '../mm/mm_types.ts';
 import { LeavingFieldError, pageFolioCounted, pageFunctionNames } from '../mm/page_flags_page.ts';
 import { benchInit, cachedFolio, type Operation, operations, runFolioWay, runPageWay } from '../mm/page_operations.ts';
 import type { TraceSource } from '../trace/event.ts';
@@ -94,29 +94,39 @@ export interface WorkloadRow {
 /** Replays a recording and counts. */
 export function workloadCalls(source: TraceSource, set: Settings): WorkloadRow[] {
   const replay = new Replay(source, set);
-  const { m, fs } = replay;
+  const { m, fs, device } = replay;
   const counted: Record<PageEvent, { pages: number; folios: number }> = {
     ...{ added: { pages: 0, folios: 0 }, read: { pages: 0, folios: 0 } },
     ...{ written: { pages: 0, folios: 0 }, removed: { pages: 0, folios: 0 } },
   };
-  const count = (event: PageEvent, pages: number): void => {
+  const count = (event: PageEvent, pages: number, folios: number): void => {
     counted[event].pages += pages;
-    counted[event].folios += 1;
+    counted[event].folios += folios;
   };
+  const { pageSize } = m.config;
+  const spanned = (offset: number, length: number): number =>
+    Math.floor((offset + length - 1) / pageSize) - Math.floor(offset / pageSize) + 1;
   m.tracer = {
-    addToPageCache: (_mapping, _index, order) => count('added', 1 << order),
-    deleteFromPageCache: (_mapping, _index, order) => count('removed', 1 << order),
+    addToPageCache: (_mapping, _index, order) => count('added', 1 << order, 1),
+    deleteFromPageCache: (_mapping, _index, order) => count('removed', 1 << order, 1),
   };
   m.bytes = {
-    copyToReader: (_folio, offset, length) =>
-      count('read', Math.floor((offset + length - 1) / m.config.pageSize) - Math.floor(offset / m.config.pageSize) + 1),
+    copyToReader: (_folio, offset, length) => count('read', spanned(offset, length), 1),
     copyFolio: () => {},
   };
+  // A folio counts when its file system writes it; its pages only as far as they go to the device.
   const writeFolio = fs.writeFolio.bind(fs);
+  const write = device.write.bind(device);
   Object.assign(fs, {
     writeFolio: (...args: Parameters<typeof writeFolio>) => {
-      count('written', folioNrPages(m.map, args[3]));
+      count('written', 0, 1);
       writeFolio(...args);
+    },
+  });
+  Object.assign(device, {
+    write: (...args: Parameters<typeof write>) => {
+      count('written', spanned(args[1], args[2]), 0);
+      write(...args);
     },
   });
   replay.run();
@@ -135,7 +145,7 @@ export interface OperationTime {
   readonly overlay: { readonly page: number; readonly folio: number };
 }
 const RUNS = 20_000;
-const LOOPS = 9;
+const LOOPS = 25;
 
 export const operationTimes = (): OperationTime[] =>
   operations

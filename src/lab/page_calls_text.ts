@@ -74,7 +74,7 @@ const timesText = (rows: readonly OperationTime[]): string[] => [
     0,
   ),
   '',
-  'measured here, in this engine: the median of 9 loops. No kernel’s times.',
+  'measured here, in this engine: the median of 25 loops. No kernel’s times.',
 ];
 
 function workloadText(recording: string, rows: readonly WorkloadRow[]): string[] {

@@ -18,6 +18,7 @@ test.each(layoutNames)('%s: as many pages added and removed as in a replay, and 
   expect(of('added')).toMatchObject({ pages: plain.addedPages, folios: plain.addedFolios });
   expect(of('removed')?.pages).toBe(plain.deletedPages);
   expect(of('read')?.pages).toBeGreaterThanOrEqual(plain.readBytes / plain.settings.pageSize);
+  expect(of('written')?.pages).toBeGreaterThanOrEqual(plain.device.writtenBytes / plain.settings.pageSize);
   expect(of('written')?.pages).toBeGreaterThan(0);
   for (const row of rows) {
     expect(row.pages).toBeGreaterThanOrEqual(row.folios);
