@@ -155,7 +155,7 @@ test('a group keeps within its memory', async () => {
 });
 
 test('any mixture of reads, files coming and going', { timeout: 60_000 }, async () => {
-  const seeds = Number((typeof process === 'undefined' ? undefined : process.env.CACHE_SEEDS) ?? 3);
+  const seeds = Number((typeof process === 'undefined' ? undefined : process.env.CACHE_SEEDS) ?? 1);
   for (let seed = 1; seed <= seeds; seed++) {
     const r = new Prng(seed);
     const cache = new PageCache({ memory: r.between(1500, 5000) * 1024 });

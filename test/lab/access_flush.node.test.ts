@@ -128,7 +128,7 @@ const RUNS: readonly [string, readonly string[], Settings][] = [
 ];
 
 for (const [name, cpus, set] of RUNS)
-  for (const seed of [1, 2])
+  for (const seed of [1])
     test(`${name}, seed ${seed}`, () => {
       const rng = new Prng(seed);
       let seen = 0;

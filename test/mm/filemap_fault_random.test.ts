@@ -176,7 +176,7 @@ const runs: readonly (readonly [fs: string, kernel: string, huge: string])[] = [
 
 describe('random use of a mapped file', () => {
   for (const [fs, kernel, huge] of runs)
-    for (const seed of [1, 2])
+    for (const seed of [1])
       test(`${fs} ${huge} on ${kernel}, seed ${seed}`, () => {
         const world = new World(seed, fs, kernel, huge === '' ? 'never' : huge);
         for (let i = 0; i < STEPS; i++) {

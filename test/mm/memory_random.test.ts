@@ -262,13 +262,13 @@ function run(seed: number, thp: Record<string, string>, g: PageTableGeometry): v
 }
 
 describe('address spaces against a plain model', () => {
-  test.each(SETTINGS.flatMap((thp) => [1, 2].map((seed) => [seed, thp] as const)))('x86-64, seed %i, %o', (seed, thp) =>
+  test.each(SETTINGS.flatMap((thp) => [1].map((seed) => [seed, thp] as const)))('x86-64, seed %i, %o', (seed, thp) =>
     run(seed, thp, x86_64),
   );
   test.each([1, 2])('arm64 with 16 KiB pages, seed %i', (seed) =>
     run(seed, { '64k': 'always', '2m': 'always' }, arm64_16k),
   );
-  test.each([1, 2, 3])('arm64 with 4 KiB pages, contiguous hints, seed %i', (seed) =>
+  test.each([1, 2])('arm64 with 4 KiB pages, contiguous hints, seed %i', (seed) =>
     run(seed, { '64k': 'always', '128k': 'always', top: 'always', '2m': 'madvise' }, arm64_4k),
   );
 });

@@ -258,7 +258,7 @@ const setups: [string, Setup][] = [
 ];
 
 describe.each(setups)('memory swapped out: %s', (_, setup) => {
-  test.each([1, 2, 3])('seed %i', (seed) => {
+  test.each([1, 2])('seed %i', (seed) => {
     const w = new World(seed, setup);
     let last = '';
     try {
