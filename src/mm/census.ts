@@ -11,7 +11,7 @@ import { assert } from '../base/errors.ts';
 import { AS_SWAPBACKED } from './address_space.ts';
 import { NO_FOLIO, type Pfn } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { folioFlags, folioMapping, folioOrder, folioTestAnon, pageFolio } from './mm_types.ts';
+import { folioFlags, folioMapping, folioTestAnon, pageFolio } from './mm_types.ts';
 import { MAX_NR_ZONES } from './mmzone.ts';
 import { pcpBlocks } from './page_alloc_pcp.ts';
 import { PG, PGTY } from './page_flags.ts';
@@ -145,7 +145,7 @@ function ownerRow(m: Machine, pfn: Pfn): number {
   if (pageFlag(map, pfn, PG.PG_reserved)) return OWNER_ROW.reserved;
   if (pageNetpool(map, pfn) !== 0) return OWNER_ROW.netpool;
   const f = pageFolio(map, pfn);
-  const bad = pageFlag(map, pfn, PG.PG_hwpoison) && (f === NO_FOLIO || folioOrder(map, f) === 0);
+  const bad = pageFlag(map, pfn, PG.PG_hwpoison) && pageOrder(map, pfn) === 0;
   if (f === NO_FOLIO || pageCount(map, pfn) === 0) return bad ? OWNER_ROW.hwpoison : OWNER_ROW.kernel;
   if (folioTestAnon(map, f)) return OWNER_ROW.anon;
   const mapping = folioMapping(map, f);
