@@ -108,5 +108,5 @@ describe('random operations', () => {
       }
     }
     expect(worlds).toBeGreaterThan(0);
-  }, 600_000);
+  }, 3_600_000);
 });
