@@ -92,7 +92,13 @@ const miscWord = (map: MemoryMap, pfn: number): number => {
   return isMisc(map, w) ? map[w] : MISC_UNKNOWN << 4;
 };
 export const memdescMiscSubtype = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 4) & 0x7f;
-export const memdescMiscOrder = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 12) & 0x3f;
+/** log2 of the pages of its block. A word that is left of a block which is gone says 0: its first page says something else since. */
+export function memdescMiscOrder(map: MemoryMap, pfn: number): number {
+  const order = (miscWord(map, pfn) >> 12) & 0x3f;
+  if (order === 0) return 0;
+  const head = pfn & -(1 << order);
+  return head === pfn || ((miscWord(map, head) >> 12) & 0x3f) === order ? order : 0;
+}
 export const memdescMiscRow = (map: MemoryMap, pfn: number): number => map[pfn * map.pageWords + map.memdesc + 1];
 export function memdescMiscSetRow(map: MemoryMap, pfn: number, row: number): void {
   map[pfn * map.pageWords + map.memdesc + 1] = row;
