@@ -134,7 +134,15 @@ describe('random requests against a plain model', () => {
 describe('every run of four steps in sixteen frames', () => {
   /** All that a step changes in a tiny machine. */
   const columns = ({ map, vmstat, zones: { area, blocks, zone } }: Machine) => [
-    ...[map, area.head, area.tail, area.count, zone.free, zone.boost, zone.cursor],
+    ...[
+      map.subarray(0, map.frames * map.pageWords),
+      area.head,
+      area.tail,
+      area.count,
+      zone.free,
+      zone.boost,
+      zone.cursor,
+    ],
     ...[blocks, vmstat],
   ];
   const save = (m: Machine) => columns(m).map((column) => column.slice());
