@@ -307,6 +307,6 @@ const total = cases.reduce((sum, [, cpus]) => sum + cpus.length, 0);
 
 describe(`counts equal the plain model's (seed ${seed})`, () => {
   test.each(cases)('%s', (_, cpus, g, spread, huge, scattered = false, frames = 'some') =>
-    run(cpus, g, spread, huge, Math.ceil(stepsOf(2e6) / total), seed, scattered, frames),
+    run(cpus, g, spread, huge, Math.ceil(stepsOf(1e6) / total), seed, scattered, frames),
   );
 });

@@ -364,7 +364,7 @@ describe('random operations against a Map', () => {
     }
   });
 
-  test.each([101, 102])('20,000 steps, seed %i', (seed) => {
+  test.each([101])('20,000 steps, seed %i', (seed) => {
     const world = new World(seed, 2 ** 12);
     for (let i = 0; i < 20_000; i++) {
       world.step();

@@ -10,7 +10,7 @@ import { CrashDisk } from './crash_disk.ts';
 import { type Database, type HostName, host } from './sqlite_hosts.ts';
 import { SMALL } from './through.ts';
 
-const RUNS = Number(process.env.CRASH_RUNS ?? 2);
+const RUNS = Number(process.env.CRASH_RUNS ?? 1);
 const ACCOUNTS = 400;
 const TOTAL = ACCOUNTS * 1000;
 
