@@ -1,5 +1,5 @@
 /**
- * Counts of the TLB against the plain model: 2 M accesses (FUZZ_STEPS=10000000 for more) over CPUs, odd geometries, page-table shapes and mixes of page sizes, with
+ * Counts of the TLB against the plain model: 1 M accesses (FUZZ_STEPS=10000000 for more) over CPUs, odd geometries, page-table shapes and mixes of page sizes, with
  * pages that come, go and change their rights on the way.
  */
 import { describe, expect, test } from 'vitest';
