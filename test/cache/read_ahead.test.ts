@@ -160,7 +160,7 @@ test('any mixture of reads, files coming and going', { timeout: 60_000 }, async 
     const r = new Prng(seed);
     const cache = new PageCache({ memory: r.between(1500, 5000) * 1024 });
     let files: CachedFile[] = [];
-    for (let i = 0; i < 120; i++) {
+    for (let i = 0; i < 60; i++) {
       if (files.length === 0 || (r.below(20) === 0 && files.length < 4))
         files.push(await cache.open(remote(r.below(24 * MIB))));
       const file = r.pick(files);
