@@ -54,9 +54,6 @@ export interface Xarray {
   freed: number;
 }
 
-/** Bytes of one node in the kernel: struct xa_node, and its share of a slab. @kernel lib/radix-tree.c radix_tree_node_cachep (6.18) */
-export const XA_NODE_BYTES = 576;
-
 // What a slot's word says, by sign and top bits: nodes < −0x60000000 <= siblings < −0x40000000 <= values < 0 < entries.
 // The bounds stand in each function: one that is imported as a constant would be looked up at each use.
 export const isNode = (e: number): boolean => e < -0x60000000;
@@ -66,8 +63,6 @@ export const toNode = (e: number): number => e & 0x1fffffff;
 export const isSibling = (e: number): boolean => e < -0x40000000;
 export const siblingEntry = (slot: number): number => -0x60000000 + slot;
 export const toSibling = (e: number): number => e & 63;
-/** Largest payload of a value entry. */
-export const XA_VALUE_MAX = 0x3fffffff;
 export const isValue = (e: number): boolean => e < 0 && e >= -0x40000000;
 export const valueEntry = (v: number): number => v - 0x40000000;
 export const toValue = (e: number): number => e + 0x40000000;

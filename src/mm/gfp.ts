@@ -17,13 +17,11 @@ export const __GFP_NORETRY = 0x10000;
 export const __GFP_MEMALLOC = 0x20000;
 export const __GFP_COMP = 0x40000;
 export const __GFP_NOMEMALLOC = 0x80000;
-export const __GFP_HARDWALL = 0x100000;
 export const __GFP_THISNODE = 0x200000;
 export const __GFP_ACCOUNT = 0x400000;
 
 export const GFP_KERNEL = 0xcc0;
 export const GFP_NOFS = 0xc40;
-export const GFP_NOIO = 0xc00;
 export const GFP_ATOMIC = 0x820;
 export const GFP_NOWAIT = 0x2800;
 export const GFP_HIGHUSER_MOVABLE = 0x100cca;

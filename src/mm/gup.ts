@@ -30,7 +30,7 @@ import {
   setPteFlags,
 } from './pgtable.ts';
 import { GUP_PIN_COUNTING_BIAS, pageAnonExclusive } from './rmap.ts';
-import { folioMarkAccessed, folioPut, folioPutRefs } from './swap.ts';
+import { folioMarkAccessed, folioPutRefs } from './swap.ts';
 import { VM_FAULT_ERROR, VM_FAULT_RETRY } from './vm_fault.ts';
 import { VM_READ, VM_WRITE, vmaLookup } from './vma.ts';
 
@@ -192,9 +192,4 @@ export function unpinUserPages(m: Machine, pages: readonly number[], dirty: bool
     }
     unpinFolio(m, f, 1);
   }
-}
-
-/** Drops plain references that FOLL_GET took. @kernel mm/swap.c release_pages (6.18) */
-export function putUserPages(m: Machine, pages: readonly number[]): void {
-  for (const page of pages) if (page !== 0) folioPut(m, pageFolio(m.map, page as Pfn));
 }

@@ -28,7 +28,6 @@ import {
   pteAllocMap,
   pteFlags,
   pteOfPmd,
-  ptePayload,
   setPte,
   setPteFlags,
 } from './pgtable.ts';
@@ -271,6 +270,3 @@ export function lockForMkwrite(m: Machine, vmf: VmFault): number {
   folioSet(m.map, folio, PG.PG_locked);
   return VM_FAULT_LOCKED;
 }
-
-/** Frame that an entry maps. */
-export const pteFrame = (m: Machine, e: number): Pfn => ptePayload(m, e) as Pfn;

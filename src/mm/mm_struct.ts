@@ -4,7 +4,7 @@
  * @kernel include/linux/mm_types.h struct mm_struct (6.18)
  */
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
-import type { MemcgId, MmId, PtId } from './ids.ts';
+import type { MmId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { pgdAlloc } from './pgtable.ts';
 
@@ -80,9 +80,6 @@ export function mmAlloc(m: Machine): MmId {
   t.users[row] = 1;
   return row as MmId;
 }
-
-export const mmPgd = (m: Machine, mm: MmId): PtId => m.mms.pgd[mm] as PtId;
-export const mmMemcg = (m: Machine, mm: MmId): MemcgId => m.mms.memcg[mm] as MemcgId;
 
 /** Adds pages to a counter of resident pages. @kernel include/linux/mm.h add_mm_counter (6.18) */
 export function addMmCounter(m: Machine, mm: MmId, member: number, nr: number): void {

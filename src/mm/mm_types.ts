@@ -94,9 +94,6 @@ export const folioTestAnon = (map: MemoryMap, f: FolioId): boolean => (map[f * F
 /** The anon_vma of an anonymous folio. Trust it only while the folio is mapped. @kernel mm/util.c folio_anon_vma (6.18) */
 export const folioAnonVma = (map: MemoryMap, f: FolioId): AnonVmaId =>
   (map[f * FOLIO_WORDS + W_MAPPING] >> 2) as AnonVmaId;
-export function folioSetAnonVma(map: MemoryMap, f: FolioId, anonVma: AnonVmaId): void {
-  map[f * FOLIO_WORDS + W_MAPPING] = (anonVma << 2) | FOLIO_MAPPING_ANON;
-}
 export function folioSetMapping(map: MemoryMap, f: FolioId, mapping: number): void {
   map[f * FOLIO_WORDS + W_MAPPING] = mapping << 2;
 }

@@ -103,19 +103,6 @@ export const PG = Object.freeze(
   Object.fromEntries(order618.map((name, bit) => [name, 1 << bit])) as { readonly [K in PageFlagName]: number },
 );
 
-/** Names that share a bit with a flag, and when they mean it. */
-export const pageFlagAliases = {
-  PG_readahead: { flag: 'PG_reclaim', when: 'a file folio that is not under writeback: the readahead marker' },
-  PG_swapcache: { flag: 'PG_owner_priv_1', when: 'together with PG_swapbacked' },
-  PG_checked: { flag: 'PG_owner_priv_1', when: 'some file systems' },
-  PG_mappedtodisk: { flag: 'PG_owner_2', when: 'a file folio whose buffers are all mapped' },
-  PG_anon_exclusive: { flag: 'PG_owner_2', when: 'anonymous memory, by page' },
-  PG_reported: { flag: 'PG_uptodate', when: 'a free block' },
-  PG_has_hwpoisoned: { flag: 'PG_active', when: 'flags word of the second page' },
-  PG_large_rmappable: { flag: 'PG_workingset', when: 'flags word of the second page' },
-  PG_partially_mapped: { flag: 'PG_reclaim', when: 'flags word of the second page' },
-} as const satisfies Record<string, { flag: PageFlagName; when: string }>;
-
 /** The readahead marker: PG_reclaim on a folio that is not under writeback. */
 export const PG_readahead: number = PG.PG_reclaim;
 /** The folio is in the swap cache: together with PG_swapbacked. */

@@ -170,11 +170,6 @@ export function clearPageType(map: MemoryMap, pfn: Pfn, type: number): void {
   } else memdescMiscAgain(map, pfn, memdescMiscOrder(map, pfn), MISC_UNKNOWN, 0);
 }
 
-/** What the owner keeps beside the type. @kernel mm/zsmalloc.c get_first_obj_offset (6.18) */
-export function pageTypeValue(map: MemoryMap, pfn: Pfn): number {
-  const w = wordOf(map, pfn);
-  return w < 0 ? 0 : map[w + W_TYPE] & VALUE_MASK;
-}
 export function setPageTypeValue(map: MemoryMap, pfn: Pfn, value: number): void {
   const w = wordOf(map, pfn);
   assert(w >= 0, 'setPageTypeValue: the block has a descriptor');

@@ -23,4 +23,3 @@ export const SCAN_DEL_PAGE_LRU = 23;
 export const SCAN_ALLOC_HUGE_PAGE_FAIL = 24;
 export const SCAN_CGROUP_CHARGE_FAIL = 25;
 export const SCAN_TRUNCATED = 26;
-export const SCAN_PAGE_HAS_PRIVATE = 27;

@@ -29,10 +29,9 @@ import {
   SLAB_NO_MERGE,
   SLAB_RECLAIM_ACCOUNT,
   SLAB_TYPESAFE_BY_RCU,
-  type SlabId,
   slabCacheLayout,
 } from './slab.ts';
-import { flushCpuSlab, kmemCacheAlloc, kmemCacheShrink, rcuBarrier, slabFree, virtToSlab } from './slub.ts';
+import { kmemCacheAlloc, kmemCacheShrink, rcuBarrier, slabFree, virtToSlab } from './slub.ts';
 import { V } from './vmstat.ts';
 
 /** @kernel mm/slab_common.c SLAB_NEVER_MERGE (6.18) */
@@ -308,15 +307,3 @@ export function slabinfoText(m: Machine): string {
     '',
   ].join('\n');
 }
-
-/** Everything that the CPU holds goes to the nodes, so that the counts are exact. */
-export function flushAllCaches(m: Machine): void {
-  for (const c of m.slab.list) flushCpuSlab(m, c);
-}
-
-/** Slabs of a cache that are on no list of the CPU's. */
-export const nodeSlabs = (m: Machine, c: KmemCacheId): SlabId[] => {
-  const slabs: SlabId[] = [];
-  for (let s = m.slab.cache.partialHead[c] as SlabId; s !== 0; s = m.slab.slab.next[s] as SlabId) slabs.push(s);
-  return slabs;
-};

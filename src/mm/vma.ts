@@ -9,7 +9,7 @@
  * @kernel include/linux/mm_types.h struct vm_area_struct (6.18)
  */
 import { allocate, extend, f64, grow, i32, type Table } from '../base/table.ts';
-import type { AnonVmaId, FileId, MappingId, MmId, VmaId } from './ids.ts';
+import type { MappingId, MmId, VmaId } from './ids.ts';
 import type { Machine } from './machine.ts';
 
 export const vmaLayout = {
@@ -182,7 +182,5 @@ function vmaUnlinkFile(m: Machine, vma: VmaId): void {
   if (next !== 0) vmas.sharedPrev[next] = prev;
 }
 
-export const vmaFile = (m: Machine, vma: VmaId): FileId => m.vmas.file[vma] as FileId;
 export const vmaMapping = (m: Machine, vma: VmaId): MappingId => m.vmas.mapping[vma] as MappingId;
 export const vmaMm = (m: Machine, vma: VmaId): MmId => m.vmas.mm[vma] as MmId;
-export const vmaAnonVma = (m: Machine, vma: VmaId): AnonVmaId => m.vmas.anonVma[vma] as AnonVmaId;

@@ -40,9 +40,6 @@ const ZS_INUSE_RATIO_0 = 0;
 const ZS_INUSE_RATIO_10 = 1;
 const ZS_INUSE_RATIO_99 = 10;
 const ZS_INUSE_RATIO_100 = 11;
-/** Slab objects that go with a stored object and with a zspage. @kernel mm/zsmalloc.c create_cache (6.18) */
-export const ZS_HANDLE_BYTES = 8;
-export const ZSPAGE_BYTES = 56;
 
 /** The shape of a class. */
 export interface SizeClassShape {

@@ -33,8 +33,6 @@ const { PG_dirty, PG_locked, PG_reclaim, PG_uptodate } = PG;
 
 /** @kernel mm/zswap.c zswap_compress (6.18) */
 const ZSWAP_GFP = __GFP_KSWAPD_RECLAIM | __GFP_NOWARN | __GFP_NORETRY | __GFP_MOVABLE;
-/** Bytes of the record of an entry. @kernel mm/zswap.c struct zswap_entry (6.18) */
-export const ZSWAP_ENTRY_BYTES = 56;
 /** @kernel include/linux/mm.h MAX_RECLAIM_RETRIES (6.18) */
 const MAX_RECLAIM_RETRIES = 16;
 
