@@ -20,35 +20,11 @@ import { type Descriptors, descriptorBytes, descriptorsInit, descriptorWords } f
 import type { LayoutName } from './memmap.ts';
 import { PGTY } from './page_flags.ts';
 
-interface Offsets {
-  readonly pageWords: number;
-  readonly mapcount: number;
-  readonly refcount: number;
-  readonly memcg: number;
-  readonly pfn: number;
-  readonly flags1: number;
-  readonly orderAt: number;
-  readonly orderShift: number;
-  readonly nrPages: number;
-  readonly largeMapcount: number;
-  readonly nrPagesMapped: number;
-  readonly entireMapcount: number;
-  readonly pincount: number;
-  readonly mmIdMapcount: number;
-  readonly mmId: number;
-  readonly deferredNext: number;
-  readonly deferredPrev: number;
-  readonly pageNext: number;
-  readonly pagePrev: number;
-  readonly pageShift: number;
-  readonly pageLow: number;
-  readonly pcpTag: number;
-  readonly typeAt: number;
-  readonly typeMask: number;
-  readonly buddyTag: number;
-  readonly guardTag: number;
-  readonly memdesc: number;
-}
+/** Where the fields of a layout lie: the members of MemoryMap that are said there. */
+type Offsets = Omit<
+  MemoryMap,
+  keyof Int32Array | 'layout' | 'frames' | 'pageblockOrder' | 'overlaid' | 'descriptors' | typeof Symbol.species
+>;
 
 /** Of the two plans: a descriptor of its own. */
 const apart = {
