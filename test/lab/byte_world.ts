@@ -178,7 +178,7 @@ export class ByteWorld implements Io {
         this.write_(f, 2 * FILES + f, x, y);
         return;
       case 'truncate':
-        if (this.failed(() => this.call(OP.ftruncate, f, { length: x }))) return;
+        if (this.failed(() => this.zeroing(f, Math.min(x, c.size), FILE_MAX, OP.ftruncate, { length: x }))) return;
         this.resize(c, x);
         return;
       case 'reopen':
@@ -187,7 +187,7 @@ export class ByteWorld implements Io {
         if (x === 0) this.resize(c, 0);
         return;
       case 'punch': {
-        if (this.failed(() => this.call(OP.punch, f, { offset: x, length: y }))) return;
+        if (this.failed(() => this.zeroing(f, x, x + y, OP.punch, { offset: x, length: y }))) return;
         const end = Math.min(x + y, FILE_MAX);
         c.truth.fill(0, x, end);
         this.zeroCached(c, x, end);
@@ -220,6 +220,13 @@ export class ByteWorld implements Io {
           arg: FADVICE.indexOf(name as (typeof FADVICE)[number]),
         });
     }
+  }
+
+  /** A call that makes bytes zeros: what is written of them meanwhile is zeros. */
+  private zeroing(f: number, from: number, to: number, op: number, args: { offset?: number; length: number }): void {
+    this.writing = { file: f, from, to, value: 0 };
+    this.call(op, f, args);
+    this.writing = null;
   }
 
   /** A cut or a hole that ran out of memory half way leaves contents that only the kernel knows. */
