@@ -13,7 +13,7 @@
  */
 import { assert } from '../base/errors.ts';
 import type { FolioId, Pfn } from './ids.ts';
-import { KIND_COUNTS, KIND_FOLIO, KIND_FOLIO_LARGE, memdescGive, memdescTake } from './memdesc_slab.ts';
+import { allocFromPcs, freeToPcs, KIND_COUNTS, KIND_FOLIO_LARGE, memdescGive, memdescTake } from './memdesc_slab.ts';
 import type { MemoryMap } from './memory_map.ts';
 import { PG } from './page_flags.ts';
 
@@ -73,6 +73,11 @@ export function memdescPoint(map: MemoryMap, pfn: number, order: number, id: num
 export function memdescMisc(map: MemoryMap, pfn: number, order: number, subtype: number, row: number): void {
   const step = map.pageWords;
   const word = tag(map, MEMDESC_MISC) | (subtype << 4) | (order << 12);
+  if (order === 0 && step === 2) {
+    map[pfn * 2] = word;
+    map[pfn * 2 + 1] = row;
+    return;
+  }
   const end = (pfn + (1 << order)) * step;
   for (let w = pfn * step; w < end; w += step) {
     for (let i = 0; i < step; i++) map[w + i] = 0;
@@ -205,8 +210,9 @@ export function memdescFolio(map: MemoryMap, pfn: number): FolioId {
 
 /** A new descriptor for a folio of 2^order pages, which point to it. Its fields are not set, but pfn and counts. */
 export function memdescFolioNew(map: MemoryMap, pfn: number, order: number): FolioId {
-  const w = memdescTake(map, map.descriptors, order === 0 ? KIND_FOLIO : KIND_FOLIO_LARGE);
-  const f = w / UNIT;
+  const d = map.descriptors;
+  const f = order === 0 ? allocFromPcs(map, d) : memdescTake(map, d, KIND_FOLIO_LARGE) / UNIT;
+  const w = f * UNIT;
   map[w + W_PFN] = pfn;
   map[w + W_PFN + 1] = 0;
   if (order > 0) map[w + W_COUNTS] = 0;
@@ -230,9 +236,14 @@ function memdescMiscFlags(map: MemoryMap, pfn: number, order: number): void {
 /** Gives a folio's descriptor back. Its pages point to nothing afterwards. */
 export function memdescFolioGone(map: MemoryMap, f: FolioId, order: number): void {
   const w = f * UNIT;
-  memdescCountsGone(map, w, order);
-  memdescMisc(map, map[w + W_PFN], order, MISC_UNKNOWN, 0);
-  memdescGive(map, map.descriptors, w);
+  if (order > 0) {
+    memdescCountsGone(map, w, order);
+    memdescMisc(map, map[w + W_PFN], order, MISC_UNKNOWN, 0);
+    memdescGive(map, map.descriptors, w);
+    return;
+  }
+  memdescMisc(map, map[w + W_PFN], 0, MISC_UNKNOWN, 0);
+  freeToPcs(map, map.descriptors, f);
 }
 
 /** Gives the counts by page of a large folio back, if it has any. */

@@ -11,9 +11,13 @@
  * A slab without objects gives its pages back at once; pages that were given back are taken first. All of it is memory beside
  * the machine's frames, as the memory map itself is, so that what a layout costs does not change what a workload does.
  *
+ * Descriptors of folios of one page come and go by the thousand: the CPU keeps a sheaf of them, the last one given back on top,
+ * and goes to the slabs for half a sheaf at a time. To a slab those are in use.
+ *
  * Invariants (checkDescriptors):
  *   K1 a slab's objects in use and its free ones are all there are; a slab is on its cache's list exactly when it has a free one;
- *   K2 used bytes are those of the slabs; no page belongs to two of them.
+ *   K2 used bytes are those of the slabs; no page belongs to two of them;
+ *   K3 what the sheaf holds are objects of its cache in use by nobody else: not free in their slab, and in the sheaf once.
  */
 import { assert, QuireError } from '../base/errors.ts';
 import { DESCRIPTOR_ALIGN, type SlabShape, slabShape } from './memmap.ts';
@@ -33,6 +37,10 @@ export const KIND_COUNTS = 5;
 /** Counts of a folio of 2^order pages, 8 bytes a page, are of kind KIND_COUNTS + order. */
 const COUNTS_ORDERS = 14;
 const NR_KINDS = KIND_COUNTS + COUNTS_ORDERS;
+/** Objects that the CPU's sheaf holds at most. @kernel mm/slub.c struct slab_sheaf (6.18) */
+const SHEAF = 64;
+/** Words of a unit of 16 bytes. */
+const UNIT = 4;
 
 interface Cache {
   readonly shape: SlabShape;
@@ -52,11 +60,17 @@ export interface Descriptors {
   /** First word behind the page records, at a page's start, and the end. */
   readonly start: number;
   readonly end: number;
+  /** The start and log2 of a page in units of 16 bytes. */
+  readonly startUnit: number;
+  readonly unitShift: number;
   /** First page never used. */
   top: number;
   readonly caches: readonly Cache[];
   /** Runs of pages given back, by order. */
   readonly free: number[][];
+  /** The sheaf, in units of 16 bytes, and how many it holds. */
+  readonly sheaf: Int32Array;
+  held: number;
   /** By page of the region: the slab that it belongs to. */
   slabOf: Int32Array;
   // By slab.
@@ -97,6 +111,8 @@ export function descriptorsInit(from: number, end: number, pageSize: number): De
     page,
     start,
     end,
+    startUnit: start / UNIT,
+    unitShift: Math.log2(page / UNIT),
     top: start,
     caches: Array.from({ length: NR_KINDS }, (_, kind) => {
       const shape = slabShape(bytesOf(kind), { align: DESCRIPTOR_ALIGN, pageSize });
@@ -104,6 +120,8 @@ export function descriptorsInit(from: number, end: number, pageSize: number): De
       return { shape, words: shape.objectBytes / 4, freeptr, partial: -1, inUse: 0, slabs: 0 };
     }),
     free: Array.from({ length: COUNTS_ORDERS }, () => []),
+    sheaf: new Int32Array(SHEAF),
+    held: 0,
     slabOf: new Int32Array(64),
     nr: 0,
     unused: [],
@@ -174,7 +192,7 @@ function newSlab(map: Int32Array, d: Descriptors, kind: number): number {
   for (let p = 0; p < 1 << order; p++) d.slabOf[(base - d.start) / d.page + p] = row;
   map.fill(0, base, base + (d.page << order));
   for (let i = 0; i < objects; i++)
-    map[base + i * cache.words + cache.freeptr] = i + 1 < objects ? (base + (i + 1) * cache.words) / 4 : 0;
+    map[base + i * cache.words + cache.freeptr] = i + 1 < objects ? (base + (i + 1) * cache.words) / UNIT : 0;
   d.kind[row] = kind;
   d.base[row] = base;
   d.used[row] = 0;
@@ -182,7 +200,7 @@ function newSlab(map: Int32Array, d: Descriptors, kind: number): number {
   d.own[row] = own;
   cache.slabs++;
   if (kind === KIND_SLAB) {
-    d.first[row] = map[base + cache.freeptr] * 4;
+    d.first[row] = map[base + cache.freeptr] * UNIT;
     d.used[row] = 1;
   }
   link(d, cache, row);
@@ -209,7 +227,7 @@ export function memdescTake(map: Int32Array, d: Descriptors, kind: number): numb
   const cache = d.caches[kind];
   const row = cache.partial >= 0 ? cache.partial : newSlab(map, d, kind);
   const w = d.first[row];
-  const next = map[w + cache.freeptr] * 4;
+  const next = map[w + cache.freeptr] * UNIT;
   d.first[row] = next;
   d.used[row]++;
   cache.inUse++;
@@ -217,12 +235,15 @@ export function memdescTake(map: Int32Array, d: Descriptors, kind: number): numb
   return w;
 }
 
+/** Slab of an object. */
+const slabOfUnit = (d: Descriptors, unit: number): number => d.slabOf[(unit - d.startUnit) >>> d.unitShift];
+
 /** Gives an object back, whichever its cache. */
 export function memdescGive(map: Int32Array, d: Descriptors, w: number): void {
-  const row = d.slabOf[Math.floor((w - d.start) / d.page)];
+  const row = slabOfUnit(d, w / UNIT);
   const cache = d.caches[d.kind[row]];
   if (d.first[row] === 0) link(d, cache, row);
-  map[w + cache.freeptr] = d.first[row] / 4;
+  map[w + cache.freeptr] = d.first[row] / UNIT;
   d.first[row] = w;
   cache.inUse--;
   const left = --d.used[row];
@@ -241,6 +262,35 @@ function freeSlab(map: Int32Array, d: Descriptors, row: number): void {
   if (kind !== KIND_SLAB) memdescGive(map, d, d.own[row]);
 }
 
+/** A descriptor for a folio of one page, in units of 16 bytes. What it holds is not cleared. @kernel mm/slub.c alloc_from_pcs (6.18) */
+export function allocFromPcs(map: Int32Array, d: Descriptors): number {
+  if (d.held === 0) refillSheaf(map, d);
+  d.held -= 1;
+  return d.sheaf[d.held];
+}
+/** Gives one back. That of a large folio which was split until one page was left goes to its own slab. @kernel mm/slub.c free_to_pcs (6.18) */
+export function freeToPcs(map: Int32Array, d: Descriptors, unit: number): void {
+  if (d.kind[slabOfUnit(d, unit)] !== KIND_FOLIO) {
+    memdescGive(map, d, unit * UNIT);
+    return;
+  }
+  if (d.held === SHEAF) flushSheaf(map, d);
+  d.sheaf[d.held] = unit;
+  d.held += 1;
+}
+
+/** Half a sheaf, the first one taken on top. @kernel mm/slub.c refill_sheaf (6.18) */
+function refillSheaf(map: Int32Array, d: Descriptors): void {
+  for (let i = SHEAF / 2 - 1; i >= 0; i--) d.sheaf[i] = memdescTake(map, d, KIND_FOLIO) / UNIT;
+  d.held = SHEAF / 2;
+}
+/** What has lain in it longest goes back to the slabs. @kernel mm/slub.c sheaf_flush_main (6.18) */
+function flushSheaf(map: Int32Array, d: Descriptors): void {
+  for (let i = 0; i < SHEAF / 2; i++) memdescGive(map, d, d.sheaf[i] * UNIT);
+  d.sheaf.copyWithin(0, SHEAF / 2);
+  d.held = SHEAF / 2;
+}
+
 /** Bytes of the slabs there are. */
 export function descriptorBytes(d: Descriptors): number {
   let sum = 0;
@@ -248,9 +298,14 @@ export function descriptorBytes(d: Descriptors): number {
   return sum;
 }
 
-/** Asserts K1 and K2. */
+/** Asserts K1 to K3. */
 export function checkDescriptors(map: Int32Array, d: Descriptors): void {
   const seen = new Set<number>();
+  const inSheaf = new Set(d.sheaf.subarray(0, d.held));
+  assert(inSheaf.size === d.held, 'K3 an object is in the sheaf once');
+  for (const unit of inSheaf) {
+    assert(d.kind[slabOfUnit(d, unit)] === KIND_FOLIO, 'K3 the sheaf holds descriptors of folios of one page');
+  }
   const slabs = d.caches.map(() => 0);
   const inUse = d.caches.map(() => 0);
   for (let row = 0; row < d.nr; row++) {
@@ -259,7 +314,10 @@ export function checkDescriptors(map: Int32Array, d: Descriptors): void {
     const cache = d.caches[kind];
     slabs[kind]++;
     let free = 0;
-    for (let w = d.first[row]; w !== 0; w = map[w + cache.freeptr] * 4) free++;
+    for (let w = d.first[row]; w !== 0; w = map[w + cache.freeptr] * UNIT) {
+      assert(!inSheaf.has(w / UNIT), 'K3 what is in the sheaf is not free in its slab');
+      free++;
+    }
     assert(free + d.used[row] === cache.shape.objects, 'K1 objects in use and free objects are all there are');
     inUse[kind] += d.used[row] - (kind === KIND_SLAB ? 1 : 0);
     for (let p = 0; p < 1 << cache.shape.order; p++) {

@@ -1,9 +1,11 @@
 /** Slabs of descriptors: random takes and gives of all kinds against a plain model of objects, slabs and bytes. */
 import { describe, expect, test } from 'vitest';
 import {
+  allocFromPcs,
   checkDescriptors,
   type Descriptors,
   descriptorBytes,
+  freeToPcs,
   KIND_COUNTS,
   KIND_FOLIO,
   KIND_FOLIO_LARGE,
@@ -136,5 +138,28 @@ describe('slabs of descriptors', () => {
       for (;;) memdescTake(map, map.descriptors, KIND_COUNTS + 9);
     }).toThrow(/descriptors need more than \d+ bytes: expected a smaller machine, or larger folios/);
     checkDescriptors(map, map.descriptors);
+  });
+
+  test('the sheaf: what was given back last is taken first, half a sheaf comes and goes, and only its own kind', () => {
+    const { map } = new Model();
+    const d = map.descriptors;
+    const taken = Array.from({ length: 300 }, () => allocFromPcs(map, d));
+    expect(new Set(taken).size).toBe(300);
+    checkDescriptors(map, d);
+    freeToPcs(map, d, taken[7] as number);
+    expect(allocFromPcs(map, d)).toBe(taken[7]);
+    const large = memdescTake(map, d, KIND_FOLIO_LARGE) / 4;
+    freeToPcs(map, d, large);
+    expect(d.caches[KIND_FOLIO_LARGE]?.inUse).toBe(0);
+    for (const unit of taken) {
+      freeToPcs(map, d, unit);
+      checkDescriptors(map, d);
+    }
+    // Full to full again, and what is not in the sheaf is back in its slab.
+    expect(d.held).toBeLessThanOrEqual(d.sheaf.length);
+    expect(d.caches[KIND_FOLIO]?.inUse).toBe(d.held);
+    freeToPcs(map, d, allocFromPcs(map, d));
+    d.sheaf[0] = d.sheaf[1] as number;
+    expect(() => checkDescriptors(map, d)).toThrow('K3');
   });
 });
