@@ -14,9 +14,10 @@ import { FOLIO_WORDS } from './mm_types.ts';
 export interface LruOrder {
   /** A ring: its length is a power of two. */
   folios: Int32Array;
-  /** Folios ever put on the list, and how many of these are before its tail. */
+  /** Folios ever put on the list, how many of these are before its tail, and how many have been looked at. */
   end: number;
   at: number;
+  looked: number;
   /** What was seen by looking: kept, so that looking is not found to be useless and left out. */
   seen: number;
 }
@@ -24,7 +25,7 @@ export interface LruOrder {
 const FIRST_LENGTH = 64;
 const WORDS: number = FOLIO_WORDS;
 
-export const lruOrder = (): LruOrder => ({ folios: new Int32Array(FIRST_LENGTH), end: 0, at: 0, seen: 0 });
+export const lruOrder = (): LruOrder => ({ folios: new Int32Array(FIRST_LENGTH), end: 0, at: 0, looked: 0, seen: 0 });
 
 /** A folio goes to the head of the list, which has `count` of them. */
 export function orderAdd(order: LruOrder, f: number, count: number): void {
@@ -46,15 +47,21 @@ function makeRoom(order: LruOrder, count: number): void {
   order.folios = longer;
 }
 
-/** Looks at the `n` folios that come next. */
+/** Looks at the `n` folios that come next, and at half as many more, since some have left the list. */
 export function orderLook(m: Machine, order: LruOrder, n: number): void {
   const { map } = m;
-  const { folios, at } = order;
-  const stop = Math.min(at + n, order.end);
+  const { folios } = order;
+  const stop = Math.min(order.at + n + (n >> 1), order.end);
   const mask = folios.length - 1;
+  // A descriptor apart may begin in one line of the host's cache and end in the next.
+  const end = map.overlaid ? 0 : map.pfn;
   let seen = 0;
-  for (let i = at; i < stop; i++) seen ^= map[folios[i & mask] * WORDS];
+  for (let i = Math.max(order.at, order.looked); i < stop; i++) {
+    const w = folios[i & mask] * WORDS;
+    seen ^= map[w] ^ map[w + end];
+  }
   order.seen ^= seen;
+  order.looked = stop;
 }
 
 /** The list's tail is behind `last` now, the last of `n` folios taken; so many of them may have been others'. */

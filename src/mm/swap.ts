@@ -166,7 +166,7 @@ function lookAtNeighbours(m: Machine, at: number, n: number): void {
   let seen = 0;
   for (let i = at; i < at + n; i++) {
     const w = folios[i] * FOLIO_WORDS;
-    seen ^= map[(map[w + W_NEXT] >>> 1) * FOLIO_WORDS] ^ map[(map[w + W_PREV] >>> 1) * FOLIO_WORDS];
+    seen ^= map[(map[w + W_NEXT] >>> 1) * FOLIO_WORDS + W_PREV] ^ map[(map[w + W_PREV] >>> 1) * FOLIO_WORDS + W_NEXT];
   }
   m.lruvecs.seen ^= seen;
 }
