@@ -2,7 +2,7 @@
  * Speed and memory of a replay, beside a bare loop of the same shape in the same run.
  *
  *     npm run bench              all of it
- *     npm run bench -- zipf      one: zipf, files, programs, operations, memory, huge, tlb, http, cache, sqlite
+ *     npm run bench -- zipf      one: zipf, layouts, files, programs, operations, memory, huge, tlb, http, cache, sqlite
  *
  * Every figure is the median of several runs (their number is printed), each in a process of its own; one line of JSON for each
  * goes to bench/results.jsonl.
@@ -36,19 +36,28 @@ const median = (values: readonly number[]): number => {
 
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
 
-/** Runs a workload `times` times and prints the median of each figure, with the lowest and highest of the first. */
-function measure(name: string, times: number, ...args: readonly string[]): Figures {
-  const all = Array.from({ length: times }, () => child(name, ...args));
+/** Runs a workload `times` times and prints the median of each figure. */
+const measure = (name: string, times: number, ...args: readonly string[]): Figures =>
+  inTurns(name, times, [args])[0] as Figures;
+
+/** The same with several lists of arguments, each in turn: a slow minute of the machine meets them all. */
+function inTurns(name: string, times: number, lists: readonly (readonly string[])[]): Figures[] {
+  const all: Figures[][] = lists.map(() => []);
+  for (let n = 0; n < times; n++) lists.forEach((args, i) => all[i]?.push(child(name, ...args)));
+  return lists.map((args, i) => said(name, args, all[i] as Figures[]));
+}
+
+function said(name: string, args: readonly string[], all: readonly Figures[]): Figures {
   const out: Record<string, number> = {};
   for (const key of Object.keys(all[0] as Figures)) out[key] = median(all.map((f) => f[key] as number));
   const text = Object.entries(out).map(([key, v]) => `${key} ${Number.isInteger(v) ? v : v.toPrecision(4)}`);
   console.log(
-    `${[name, ...args.map((a) => a.split('/').pop())].join(' ').padEnd(34)} ${text.join('  ')}  (${times} runs)`,
+    `${[name, ...args.map((a) => a.split('/').pop())].join(' ').padEnd(34)} ${text.join('  ')}  (${all.length} runs)`,
   );
   const record = {
     name,
     args: args.map((a) => a.split('/').pop()),
-    runs: times,
+    runs: all.length,
     figures: out,
     commit,
     node: process.version,
@@ -59,7 +68,19 @@ function measure(name: string, times: number, ...args: readonly string[]): Figur
 
 const wanted = process.argv.slice(2);
 const chosen = (name: string): boolean => wanted.length === 0 || wanted.includes(name);
-const known = ['zipf', 'files', 'programs', 'operations', 'memory', 'huge', 'tlb', 'http', 'cache', 'sqlite'];
+const known = [
+  'zipf',
+  'layouts',
+  'files',
+  'programs',
+  'operations',
+  'memory',
+  'huge',
+  'tlb',
+  'http',
+  'cache',
+  'sqlite',
+];
 const unknown = wanted.find((name) => !known.includes(name));
 if (unknown !== undefined) {
   console.error(`bench: no benchmark '${unknown}': expected some of ${known.join(', ')}`);
@@ -67,17 +88,34 @@ if (unknown !== undefined) {
 }
 const work = mkdtempSync(join(tmpdir(), 'quire-bench-'));
 try {
-  if (chosen('zipf')) {
-    const trace = join(work, 'zipf.oracleGeneral');
+  const trace = join(work, 'zipf.oracleGeneral');
+  if (chosen('zipf') || chosen('layouts'))
     execFileSync(process.execPath, ['--import', 'tsx', join(root, 'tools/zipf.ts'), trace], {
       cwd: root,
       stdio: 'ignore',
     });
+  if (chosen('zipf')) {
     const bare = measure('bareLru', RUNS, trace);
     const replay = measure('zipf', RUNS, trace);
     console.log(
       `  replay / bare LRU: ${((replay.millionPerSecond as number) / (bare.millionPerSecond as number)).toFixed(3)}`,
     );
+  }
+  if (chosen('layouts')) {
+    const layouts = ['overlay', 'memdesc8', 'page32', 'page64'];
+    const speed = inTurns(
+      'zipfLayout',
+      RUNS,
+      layouts.map((layout) => [trace, layout]),
+    ).map((f) => f.millionPerSecond as number);
+    layouts.forEach((layout, i) => {
+      console.log(`  ${layout} / overlay: ${((speed[i] as number) / (speed[0] as number)).toFixed(3)}`);
+    });
+    inTurns('pageStyle', RUNS, [
+      [trace, 'overlay', 'folios'],
+      [trace, 'page64', 'folios'],
+      [trace, 'page64', 'pages'],
+    ]);
   }
   if (chosen('files')) for (const name of ['sequential', 'append', 'overwrite']) measure(name, RUNS);
   if (chosen('programs')) {

@@ -2,8 +2,10 @@
 import { openSync, readSync } from 'node:fs';
 import { Prng } from '../src/base/prng.ts';
 import { tableBytes } from '../src/base/table.ts';
+import { pageEvents, pageStyleReplay } from '../src/lab/page_calls.ts';
 import { Replay } from '../src/lab/replay.ts';
 import type { Settings } from '../src/lab/settings.ts';
+import type { LayoutName } from '../src/mm/memmap.ts';
 import { V } from '../src/mm/vmstat.ts';
 import { openTrace } from '../src/trace/detect.ts';
 import {
@@ -155,6 +157,24 @@ export const runs: Readonly<Record<string, (...args: string[]) => Figures>> = {
       ownBytesPerPage: ownBytes(r) / usual.objects,
       rssMiB: rss,
     };
+  },
+  /** The same on a layout of the memory map. */
+  zipfLayout(path, memmap) {
+    const source = openTrace(path as string);
+    const r = new Replay(source, { memcg: ROOM * PAGE, memmap: memmap as LayoutName });
+    const took = seconds(() => r.run());
+    source.close();
+    return { millionPerSecond: r.ops / took / 1e6 };
+  },
+  /** Events seen page by page; `pages`: each page asks for its head as often as page functions do, else nobody does. */
+  pageStyle(path, memmap, way) {
+    const source = openTrace(path as string);
+    const set = { memcg: ROOM * PAGE, memmap: memmap as LayoutName };
+    const asked =
+      way === 'pages' ? pageStyleReplay(source, set) : { ...pageEvents(source, set, () => {}), calls: () => 0 };
+    const took = seconds(() => asked.replay.run());
+    source.close();
+    return { millionPerSecond: asked.replay.ops / took / 1e6, compoundHeads: asked.calls() };
   },
   sequential: () =>
     timed(

@@ -6,10 +6,20 @@
  * calls for, in their cheapest case (a first access; one write after another). The folio way looks once for each folio an event
  * meets, as if each were found by a page; code that has the folio from the cache does not look at all, so this is its upper bound.
  */
-import type { FolioId } from '../mm/ids.ts';
+import { filemapGetFolio } from '../mm/filemap.ts';
+import type { FolioId, Pfn } from '../mm/ids.ts';
 import type { LayoutName } from '../mm/memmap.ts';
-import { folioPfn } from '../mm/mm_types.ts';
-import { LeavingFieldError, pageFolioCounted, pageFunctionNames } from '../mm/page_flags_page.ts';
+import { folioIndex, folioPfn } from '../mm/mm_types.ts';
+import {
+  compoundHead,
+  compoundHeadCalls,
+  FN,
+  LeavingFieldError,
+  type PageCompat,
+  pageCompat,
+  pageFolioCounted,
+  pageFunctionNames,
+} from '../mm/page_flags_page.ts';
 import { benchInit, cachedFolio, type Operation, operations, runFolioWay, runPageWay } from '../mm/page_operations.ts';
 import type { TraceSource } from '../trace/event.ts';
 import { Replay } from './replay.ts';
@@ -91,27 +101,40 @@ export interface WorkloadRow {
   readonly folioCalls: number;
 }
 
-/** Replays a recording and counts. */
-export function workloadCalls(source: TraceSource, set: Settings): WorkloadRow[] {
+/** A replay whose events are seen page by page. */
+export interface PageEvents {
+  readonly replay: Replay;
+  /** Pages and folios that it has met, by event. */
+  readonly counted: Readonly<Record<PageEvent, { pages: number; folios: number }>>;
+}
+
+/** Tells `on` of each event's folio and those of its pages that it is about: `pages` from `pfn` on. */
+export function pageEvents(
+  source: TraceSource,
+  set: Settings,
+  on?: (event: PageEvent, pfn: number, pages: number) => void,
+): PageEvents {
   const replay = new Replay(source, set);
   const { m, fs, device } = replay;
   const counted: Record<PageEvent, { pages: number; folios: number }> = {
     ...{ added: { pages: 0, folios: 0 }, read: { pages: 0, folios: 0 } },
     ...{ written: { pages: 0, folios: 0 }, removed: { pages: 0, folios: 0 } },
   };
-  const count = (event: PageEvent, pages: number, folios: number): void => {
-    counted[event].pages += pages;
-    counted[event].folios += folios;
-  };
   const { pageSize } = m.config;
-  const spanned = (offset: number, length: number): number =>
-    Math.floor((offset + length - 1) / pageSize) - Math.floor(offset / pageSize) + 1;
+  const met = (event: PageEvent, folio: FolioId, from: number, pages: number): void => {
+    counted[event].pages += pages;
+    counted[event].folios++;
+    on?.(event, folioPfn(m.map, folio) + from, pages);
+  };
   m.tracer = {
-    addToPageCache: (_mapping, _index, order) => count('added', 1 << order, 1),
-    deleteFromPageCache: (_mapping, _index, order) => count('removed', 1 << order, 1),
+    addToPageCache: (_mapping, _index, order, folio) => met('added', folio, 0, 1 << order),
+    deleteFromPageCache: (_mapping, _index, order, folio) => met('removed', folio, 0, 1 << order),
   };
   m.bytes = {
-    copyToReader: (_folio, offset, length) => count('read', spanned(offset, length), 1),
+    copyToReader: (folio, offset, length) => {
+      const first = Math.floor(offset / pageSize);
+      met('read', folio, first, Math.floor((offset + length - 1) / pageSize) - first + 1);
+    },
     copyFolio: () => {},
   };
   // A folio counts when its file system writes it; its pages only as far as they go to the device.
@@ -119,23 +142,65 @@ export function workloadCalls(source: TraceSource, set: Settings): WorkloadRow[]
   const write = device.write.bind(device);
   Object.assign(fs, {
     writeFolio: (...args: Parameters<typeof writeFolio>) => {
-      count('written', 0, 1);
+      counted.written.folios++;
       writeFolio(...args);
     },
   });
   Object.assign(device, {
     write: (...args: Parameters<typeof write>) => {
-      count('written', spanned(args[1], args[2]), 0);
+      const [mapping, offset, length] = args;
+      const end = Math.floor((offset + length - 1) / pageSize) + 1;
+      for (let i = Math.floor(offset / pageSize); i < end; i++) {
+        counted.written.pages++;
+        const folio = on === undefined ? 0 : filemapGetFolio(m, mapping, i);
+        if (folio !== 0)
+          on?.('written', folioPfn(m.map, folio as FolioId) + i - folioIndex(m.map, folio as FolioId), 1);
+      }
       write(...args);
     },
   });
-  replay.run();
+  return { replay, counted };
+}
+
+/** Calls of compound_head that a page's functions make, by event. */
+export function callsOfEvents(): Readonly<Record<PageEvent, number>> {
   const calls = new Map(operationCalls('page64').map((row) => [row.operation, row.page]));
+  const of = (event: PageEvent): number => paths[event].reduce((n, name) => n + (calls.get(name) as number), 0);
+  return { added: of('added'), read: of('read'), written: of('written'), removed: of('removed') };
+}
+
+/** Replays a recording and counts. */
+export function workloadCalls(source: TraceSource, set: Settings): WorkloadRow[] {
+  const { replay, counted } = pageEvents(source, set);
+  replay.run();
+  const calls = callsOfEvents();
   return (Object.keys(paths) as PageEvent[]).map((event) => {
-    const callsOfPage = paths[event].reduce((n, name) => n + (calls.get(name) as number), 0);
     const { pages, folios } = counted[event];
-    return { event, pages, folios, callsOfPage, pageCalls: pages * callsOfPage, folioCalls: folios };
+    return {
+      event,
+      pages,
+      folios,
+      callsOfPage: calls[event],
+      pageCalls: pages * calls[event],
+      folioCalls: folios,
+    };
   });
+}
+
+/**
+ * A replay in which every page asks for its head as often as the page functions of its events do, beside all that the replay
+ * does anyway: what the hidden calls cost a workload. Returns the replay, not yet run, and the calls that it makes.
+ */
+export function pageStyleReplay(source: TraceSource, set: Settings): { replay: Replay; calls(): number } {
+  const calls = callsOfEvents();
+  let c: PageCompat | null = null;
+  const { replay } = pageEvents(source, set, (event, pfn, pages) => {
+    c ??= pageCompat(replay.m);
+    const n = calls[event];
+    for (let page = pfn; page < pfn + pages; page++)
+      for (let i = 0; i < n; i++) compoundHead(c, FN.get_page, page as Pfn);
+  });
+  return { replay, calls: () => (c === null ? 0 : compoundHeadCalls(c)) };
 }
 
 /** ns of an operation, with what makes it ready to run again: the median of several loops on this machine. */

@@ -1,6 +1,6 @@
 /** The workload's events are those of a plain replay, whatever the layout. */
 import { expect, test } from 'vitest';
-import { operationCalls, paths, workloadCalls } from '../../src/lab/page_calls.ts';
+import { operationCalls, pageStyleReplay, paths, workloadCalls } from '../../src/lab/page_calls.ts';
 import { Replay } from '../../src/lab/replay.ts';
 import { layoutNames } from '../../src/mm/layouts.ts';
 import { detect, openTrace } from '../../src/trace/detect.ts';
@@ -25,6 +25,16 @@ test.each(layoutNames)('%s: as many pages added and removed as in a replay, and 
     expect(row.pageCalls).toBe(row.pages * row.callsOfPage);
     expect(row.folioCalls).toBe(row.folios);
   }
+});
+
+test('a replay in the page way makes as many calls as were counted, and does nothing else', () => {
+  const set = { memmap: 'page64', memcg: 2 ** 24 } as const;
+  const plain = new Replay(trace(), set);
+  plain.run();
+  const { replay, calls } = pageStyleReplay(trace(), set);
+  replay.run();
+  expect(calls()).toBe(workloadCalls(trace(), set).reduce((n, row) => n + row.pageCalls, 0));
+  expect(replay.m.vmstat).toEqual(plain.m.vmstat);
 });
 
 test('paths are made of operations, and the layouts agree on every count', () => {
