@@ -43,7 +43,7 @@ const measure = (name: string, times: number, ...args: readonly string[]): Figur
 /** The same with several lists of arguments, each in turn: a slow minute of the machine meets them all. */
 function inTurns(name: string, times: number, lists: readonly (readonly string[])[]): Figures[] {
   const all: Figures[][] = lists.map(() => []);
-  for (let n = 0; n < times; n++) lists.forEach((args, i) => all[i]?.push(child(name, ...args)));
+  for (let n = 0; n < times; n++) for (const [i, args] of lists.entries()) all[i]?.push(child(name, ...args));
   return lists.map((args, i) => said(name, args, all[i] as Figures[]));
 }
 
