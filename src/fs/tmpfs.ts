@@ -23,7 +23,7 @@ import {
 } from '../mm/filemap.ts';
 import { filemapMapPages } from '../mm/filemap_map_pages.ts';
 import { __GFP_NORETRY, __GFP_NOWARN, __GFP_WRITE } from '../mm/gfp.ts';
-import { type FileId, type FolioId, type MappingId, NO_FOLIO } from '../mm/ids.ts';
+import { type FileId, type FolioId, type MappingId, NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import type { Machine } from '../mm/machine.ts';
 import { inodeInit, openFile } from '../mm/mm_init.ts';
 import { folioIndex, folioNextIndex, folioNrPages, folioRefAdd, folioSet, folioTest } from '../mm/mm_types.ts';
@@ -226,21 +226,36 @@ export class Tmpfs implements AddressSpaceOperations {
   setSize(m: Machine, mapping: MappingId, size: number): boolean {
     const old = m.spaces.size[mapping] as number;
     m.spaces.size[mapping] = size;
-    return size >= old || truncateInodePagesRange(m, mapping, size, Number.POSITIVE_INFINITY);
+    return size > old || this.undoRange(m, mapping, size, Number.POSITIVE_INFINITY);
   }
 
   punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
-    return truncateInodePagesRange(m, mapping, offset, offset + length);
+    return this.undoRange(m, mapping, offset, offset + length);
+  }
+
+  /** Throws bytes [start, end) away; what fallocate gave ends there, when its end is inside. @kernel mm/shmem.c shmem_undo_range (6.18) */
+  private undoRange(m: Machine, mapping: MappingId, start: number, end: number): boolean {
+    const page = m.config.pageSize;
+    const { fallocEnd } = m.spaces;
+    const first = Math.ceil(start / page);
+    if (fallocEnd[mapping]! > first && fallocEnd[mapping]! <= end / page) fallocEnd[mapping] = first;
+    return truncateInodePagesRange(m, mapping, start, end);
   }
 
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
     const page = m.config.pageSize;
     const end = Math.ceil((offset + length) / page);
     const added: FolioId[] = [];
+    const { fallocEnd } = m.spaces;
+    const before = fallocEnd[mapping]!;
+    fallocEnd[mapping] = Math.max(before, Math.min(end, PGOFF_MAX));
     for (let i = Math.floor(offset / page); i < end; ) {
       const found = filemapGetFolio(m, mapping, i);
       const folio = this.getFolio(m, mapping, i, offset + length, page);
-      if (folio === 0) return this.undo(m, mapping, added);
+      if (folio === 0) {
+        fallocEnd[mapping] = before;
+        return this.undo(m, mapping, added);
+      }
       if (found === 0) added.push(folio);
       // New ones are not uptodate before they are written or allocated a second time.
       if (found !== 0) folioSet(m.map, folio, PG.PG_uptodate);

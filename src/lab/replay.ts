@@ -194,7 +194,7 @@ export class Replay {
     if (file === 0 || (this.handleFlags[h]! & OPEN_DIRECT) !== 0 || (this.m.files.fmode[file]! & FMODE_RANDOM) === 0)
       return from;
     // Who keeps bytes is told of each copy.
-    if (this.m.bytes !== null) return from;
+    if (this.m.bytes !== null || this.program?.bufferProtected === true) return from;
     let end = Math.max(from + 1, Math.min(e.alike, to));
     while (end < to && op[end] === OP.pread && id[end] === h) end++;
     let run = this.randomRun;
@@ -242,6 +242,7 @@ export class Replay {
       else if (state !== READ_DONE) throw new QuireError('EIO', 'a read waits for a folio that nothing frees');
     }
     this.readBytes += iocb.done;
+    this.program?.filled(iocb.done);
     m.now += iocb.done * COPY_NS_PER_BYTE;
     if (positioned) m.files.pos[file] = iocb.pos;
   }

@@ -70,6 +70,8 @@ export class ReplayMm {
   /** Faults of the recorder's own pages. */
   ownFaults = 0;
   outOfMemory = 0;
+  /** Pages at the start of the recorder's I/O buffer that reads have stored to since the last fork. */
+  private bufferPages = Number.POSITIVE_INFINITY;
   private ended = false;
   private readonly device: Device;
   /** Files behind shared anonymous memory, and where they are. */
@@ -175,6 +177,20 @@ export class ReplayMm {
     }
     mmput(this.m, child);
     this.ownFaults += this.ownFaults === 0 ? FORK_FAULTS_FIRST + FORK_FAULTS : FORK_FAULTS;
+    this.bufferPages = 0;
+  }
+
+  /** Would a read store to pages of the recorder's buffer that a fork has left write-protected? */
+  get bufferProtected(): boolean {
+    return this.bufferPages < Number.POSITIVE_INFINITY;
+  }
+
+  /** A read has put so many bytes into the recorder's buffer: after a fork each page of it faults once. */
+  filled(bytes: number): void {
+    const pages = Math.ceil(bytes * this.m.pagesPerByte);
+    if (pages <= this.bufferPages) return;
+    this.ownFaults += pages - this.bufferPages;
+    this.bufferPages = pages;
   }
 
   /** The program ends; its memory goes. Afterwards nothing else can be done with it. */

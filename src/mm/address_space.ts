@@ -23,6 +23,9 @@ export const addressSpaceLayout = {
   ioPages: i32('bdi: largest I/O of the device in pages'),
   writebackIndex: i32('where the next cyclic write-back starts'),
   dirtiedWhen: f64('virtual ns of the first dirtying since clean; 0: clean'),
+  fallocEnd: i32(
+    'tmpfs: page past what fallocate gave the file; a split keeps pieces before it though the file ends earlier',
+  ),
   iMmap: i32('i_mmap: first VMA that maps the file, as a list through sharedNext; 0: none'),
 } as const;
 export type AddressSpaces = Table<typeof addressSpaceLayout>;

@@ -191,7 +191,11 @@ function relabel(
 /** Unlocks a piece and drops the reference that the split had. */
 function letGo(m: Machine, piece: Piece, mapping: MappingId, anon: boolean): void {
   const f = piece.entry as FolioId;
-  if (!anon && piece.index * m.config.pageSize >= m.spaces.size[mapping] && !folioTest(m.map, f, PG.PG_swapbacked)) {
+  if (
+    !anon &&
+    piece.index * m.config.pageSize >= m.spaces.size[mapping] &&
+    piece.index >= m.spaces.fallocEnd[mapping]
+  ) {
     folioCancelDirty(m, f);
     filemapRemoveFolio(m, f, -1, 0);
   }
