@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
+import type { LayoutName } from './src/mm/memmap.ts';
 import { CountReporter } from './test/help/reporter.ts';
 
 /** A browser that answers. The tests of the engine and the cache run in it a second time; NAME.node.test.ts needs Node, NAME.browser.test.ts a browser. */
@@ -12,6 +13,17 @@ const notes = chromium === undefined ? ['browser tests: not run, no chromium on 
 /** A test that hangs ends; none is meant to be fast. */
 const testTimeout = 180_000;
 const node = { test: { name: 'node', include: ['test/**/*.test.ts'], exclude: ['**/*.browser.test.ts'], testTimeout } };
+/** The engine's tests on another layout of the memory map: MEMMAP, or memdesc8. Long random runs take one in turns as it is. */
+const layout = {
+  test: {
+    name: 'layout',
+    include: ['test/{mm,fs}/**/*.test.ts', 'test/lab/vectors.test.ts'],
+    exclude: ['**/*.node.test.ts', '**/*.browser.test.ts'],
+    setupFiles: ['test/help/memmap.ts'],
+    provide: { memmap: (process.env.MEMMAP ?? 'memdesc8') as LayoutName },
+    testTimeout,
+  },
+};
 const browser = (executablePath: string) => ({
   // Found before the first test: a package met later would reload the page under a running test.
   optimizeDeps: { include: ['fast-check'] },
@@ -46,7 +58,7 @@ const browser = (executablePath: string) => ({
 
 export default defineConfig({
   test: {
-    projects: chromium === undefined ? [node] : [node, browser(chromium)],
+    projects: chromium === undefined ? [node, layout] : [node, layout, browser(chromium)],
     reporters: ['default', new CountReporter(notes)],
     testTimeout: 60_000,
     hookTimeout: 60_000,

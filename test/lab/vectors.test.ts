@@ -1,6 +1,6 @@
 /** Reads, writes and loads through mappings recorded on Linux 6.18: every readahead decision and every folio, in order. */
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import { VM_EXEC, VM_HUGEPAGE, VM_RAND_READ, VM_SEQ_READ } from '../../src/mm/vma.ts';
 import { collect, type FileWorld, fileWorld, type TraceEvent } from './file_world.ts';
 
@@ -39,6 +39,9 @@ const worldOf = (v: Vector): FileWorld =>
 
 describe('recorded scenarios of reads and writes', () => {
   it('are all there', () => expect(files.length).toBe(152));
+  it('run on the layout of the memory map that this run is for', () => {
+    expect(worldOf(files[0] as Vector).m.map.layout).toBe(inject('memmap') ?? 'overlay');
+  });
   files.forEach((v, i) => {
     it(`${i + 1}: ${v.kind} on ${v.fs}, ${v.ops.length} operations`, () => {
       const w = worldOf(v);

@@ -31,9 +31,10 @@ export function tinyWorld(frames: number, maxOrder: number, pageblockOrder: numb
     pmdOrder: pageblockOrder,
     blocks: new Uint8Array(Math.ceil(frames / 2 ** pageblockOrder)).fill(MIGRATE_MOVABLE),
   };
-  const m = Object.assign(world(256, kernel), {
+  const whole = world(256, kernel);
+  const m = Object.assign(whole, {
     zones,
-    map: new MemoryMap('overlay', frames, pageblockOrder, 4096),
+    map: new MemoryMap(whole.map.layout, frames, pageblockOrder, 4096),
     vmstat: vmstatTable(),
   });
   memblockFreeAll(m);
