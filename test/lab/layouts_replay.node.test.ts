@@ -6,8 +6,10 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { billOf } from '../../src/lab/bill.ts';
 import { Replay } from '../../src/lab/replay.ts';
 import { type ReplayResult, resultOf } from '../../src/lab/result.ts';
+import { machineCensus } from '../../src/mm/census.ts';
 import { checkDescriptors, descriptorBytes } from '../../src/mm/memdesc_slab.ts';
 import type { LayoutName } from '../../src/mm/memmap.ts';
 import { openTrace } from '../../src/trace/detect.ts';
@@ -54,5 +56,26 @@ describe('replays on the four layouts', () => {
         expect(result.memmap_bytes).toBe(zones.frames * bytes + (apart ? descriptors : 0));
       }
     });
+  });
+});
+
+describe('the bill of what a replay leaves', () => {
+  it.each(
+    ['sqlite', 'gcc', 'git', 'postgres', 'ripgrep'].flatMap((name) =>
+      (['page32', 'memdesc8'] as const).map((layout) => [name, layout] as const),
+    ),
+  )('examples/%s.ops: the records on %s to the byte, the descriptors densely packed', (name, layout) => {
+    const source = openTrace(`${root}examples/${name}.ops`);
+    const r = new Replay(source, { memmap: layout });
+    r.run();
+    source.close();
+    const { map, config } = r.m;
+    const bill = billOf(machineCensus(r.m), { rcuFreePointer: false }).rows.find((row) => row.layout === layout);
+    expect(bill?.mapBytes).toBe(map.frames * map.pageWords * 4);
+    const billed = (bill?.totalBytes as number) - (bill?.mapBytes as number);
+    const ran = descriptorBytes(map.descriptors);
+    // Slabs that are not full, a free one that each cache keeps, and the CPU's sheaf.
+    expect(ran).toBeGreaterThanOrEqual(billed);
+    expect(ran).toBeLessThanOrEqual(billed * 1.03 + 4 * config.pageSize);
   });
 });
