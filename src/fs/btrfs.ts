@@ -27,7 +27,7 @@ export class Btrfs extends BufferHeadFs {
     super.inodeInit(m, mapping);
     // Its own backing device: windows of 4 MiB whatever the disk says. @kernel fs/btrfs/disk-io.c open_ctree (6.18)
     const { spaces } = m;
-    spaces.raPages[mapping] = Math.max(spaces.raPages[mapping] as number, RA_BYTES / m.config.pageSize);
+    spaces.raPages[mapping] = RA_BYTES / m.config.pageSize;
     spaces.ioPages[mapping] = IO_BYTES / m.config.pageSize;
     m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_STABLE_WRITES;
   }
