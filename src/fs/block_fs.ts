@@ -178,7 +178,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   readahead(m: Machine, mapping: MappingId, index: number, nrPages: number): void {
     const { map } = m;
     const page = m.config.pageSize;
-    if (index + nrPages <= this.plainPages(m, mapping)) {
+    if (index + nrPages <= this.mappedPages(m, mapping)) {
       this.mappingCalls++;
       if (this.stateOnRead && nrPages << m.pageShift > this.blockSize(m, mapping))
         this.attachStates(m, mapping, index, index + nrPages);
@@ -231,8 +231,15 @@ export abstract class BlockFs implements AddressSpaceOperations {
     }
   }
 
+  plainPages(m: Machine, mapping: MappingId): number {
+    return this.stateOnRead && m.config.pageSize > this.blockSize(m, mapping) ? 0 : this.mappedPages(m, mapping);
+  }
+  plainReads(n: number): void {
+    this.mappingCalls += n;
+  }
+
   /** Pages from the start of the file that are all on the device. */
-  private plainPages(m: Machine, mapping: MappingId): number {
+  private mappedPages(m: Machine, mapping: MappingId): number {
     const inode = this.inode(mapping);
     const size = m.spaces.size[mapping] as number;
     if (inode.plainVersion !== inode.extents.version || inode.plainSize !== size) {

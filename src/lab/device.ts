@@ -52,8 +52,19 @@ export class Device implements Io {
   readonly readSizes = new Float64Array(32);
   readonly writeSizes = new Float64Array(32);
 
+  readonly pageReads: { readonly ns: number; count(n: number): void };
+
   constructor(m: Machine) {
     this.m = m;
+    const page = m.config.pageSize;
+    this.pageReads = {
+      ns: READ_LATENCY_NS + page * READ_NS_PER_BYTE,
+      count: (n) => {
+        this.reads += n;
+        this.readBytes += n * page;
+        this.readSizes[0] = (this.readSizes[0] as number) + n;
+      },
+    };
   }
 
   private count(sizes: Float64Array, length: number): void {

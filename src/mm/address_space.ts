@@ -72,6 +72,10 @@ export interface AddressSpaceOperations {
   readFolio(m: Machine, mapping: MappingId, folio: FolioId): void;
   /** Starts the read of the locked, consecutive folios [index, index + nrPages). */
   readahead(m: Machine, mapping: MappingId, index: number, nrPages: number): void;
+  /** How many pages from the file's start are read alone by one request, with nothing else to do for them; absent: none. */
+  plainPages?(m: Machine, mapping: MappingId): number;
+  /** Counts `n` such reads that `readahead` was not called for. */
+  plainReads?(n: number): void;
   /** A read that was submitted has ended. */
   endRead(m: Machine, mapping: MappingId, offset: number, length: number, ok: boolean): void;
   /** May a read of `length` bytes at `from` in the folio go on although the folio is not uptodate? */

@@ -14,6 +14,7 @@ import { xaClearValue } from '../base/xarray.ts';
 import { addCounts, isSibling, siblingEntry, toNode, toValue } from '../base/xarray_node.ts';
 import { AS_SWAPBACKED, FMODE_RANDOM } from './address_space.ts';
 import { filemapCreateFolio, filemapGetFolio, filemapInsertFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
+import { missClose, missOpen, missPlain, type PlainMisses, plainMisses } from './filemap_random_miss.ts';
 import type { FileId, FolioId, MappingId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
@@ -52,6 +53,7 @@ export interface ReadRun {
   leaves: Int32Array;
   leavesOf: MappingId;
   leavesFreed: number;
+  readonly misses: PlainMisses;
   /** What was seen by looking: kept, so that looking is not found to be useless and left out. */
   seen: number;
 }
@@ -69,6 +71,7 @@ export const readRun = (offset: Float64Array, length: Float64Array, nsPerCall: n
   leaves: new Int32Array(0),
   leavesOf: 0 as MappingId,
   leavesFreed: 0,
+  misses: plainMisses(),
   seen: 0,
 });
 
@@ -140,7 +143,7 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
  */
 export function filemapReadRandom(m: Machine, run: ReadRun): number {
   const { files, spaces, pages, map, release } = m;
-  const { file, offset, length, to, slots: at, nsPerCall, nsPerByte } = run;
+  const { file, offset, length, to, slots: at, nsPerCall, nsPerByte, misses } = run;
   const mapping = files.mapping[file] as MappingId;
   const size = spaces.size[mapping];
   const perByte = m.pagesPerByte;
@@ -182,13 +185,18 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
     if (e <= 0) {
       if (p < 0) break;
       m.now = spent;
-      files.prevPos[file] = last;
-      e = readMiss(m, mapping, index, p);
-      spent = m.now;
-      if (e === 0) {
-        run.outOfMemory++;
-        now = spent;
-        continue;
+      if (misses.open || missOpen(m, misses, mapping)) e = missPlain(m, misses, index, p);
+      if (e > 0) spent += misses.ns;
+      else {
+        missClose(m, misses);
+        files.prevPos[file] = last;
+        e = readMiss(m, mapping, index, p);
+        spent = m.now;
+        if (e === 0) {
+          run.outOfMemory++;
+          now = spent;
+          continue;
+        }
       }
     }
     const w = e * WORDS;
@@ -208,6 +216,7 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
     bytes += count;
     now = spent + count * nsPerByte;
   }
+  missClose(m, misses);
   m.now = now;
   files.prevPos[file] = last;
   run.bytes = bytes;

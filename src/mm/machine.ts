@@ -73,6 +73,11 @@ export interface Io {
    * waits for it.
    */
   read(mapping: MappingId, offset: number, length: number, ahead: boolean): void;
+  /**
+   * Where a read of one page that somebody waits for is answered at once, and nothing else comes of it: its virtual ns, and the call
+   * that counts `n` of them which nobody asked `read` for.
+   */
+  readonly pageReads?: { readonly ns: number; count(n: number): void };
   /** Write bytes of folios that are under write-back; answer with `endWrite`. */
   write(mapping: MappingId, offset: number, length: number): void;
   /**

@@ -106,6 +106,13 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
   }
 }
 
+/** Is nothing the matter with a zone: more free than its high watermark, and no flag set. */
+export function zoneHasPlenty(zones: Zones, zone: number): boolean {
+  const t = zones.zone;
+  const spare = t.free[zone] - t.freeHighatomic[zone] - t.lowmemReserve[zone * MAX_NR_ZONES + zone];
+  return t.flags[zone] === 0 && spare > t.high[zone] + t.boost[zone];
+}
+
 /**
  * The commonest allocation: one page of the highest zone, which has memory enough and one on its per-CPU list. 0: not so, and
  * nothing has changed. @kernel mm/page_alloc.c rmqueue_pcplist (6.18)
@@ -113,10 +120,7 @@ export function getPageFromFreelist(m: Machine, order: number, given: number, hi
 export function rmqueueQuick(m: Machine, type: number): number {
   const { map, zones } = m;
   const t = zones.zone;
-  if (t.flags[ZONE_NORMAL] !== 0) return 0;
-  const spare = t.free[ZONE_NORMAL] - t.freeHighatomic[ZONE_NORMAL];
-  const high = t.high[ZONE_NORMAL] + t.boost[ZONE_NORMAL];
-  if (spare - t.lowmemReserve[ZONE_NORMAL * MAX_NR_ZONES + ZONE_NORMAL] <= high) return 0;
+  if (!zoneHasPlenty(zones, ZONE_NORMAL)) return 0;
   const { head, tail } = zones.pcp;
   const row = ZONE_NORMAL * NR_PCP_LISTS + type;
   const pfn = head[row];

@@ -259,6 +259,15 @@ export function folioAddLru(m: Machine, f: FolioId): void {
   batchAdd(m, BATCH_ADD, f);
 }
 
+/** A new folio of one page goes to the batch, which takes a reference of the caller's. */
+export function batchAddNew(m: Machine, f: FolioId): void {
+  const { count, folios, size } = m.batches;
+  const n = count[BATCH_ADD];
+  folios[BATCH_ADD * (size + 1) + n] = f;
+  count[BATCH_ADD] = n + 1;
+  if (n + 1 >= size) batchFlush(m, BATCH_ADD);
+}
+
 /** Carries all batches out. @kernel mm/swap.c lru_add_drain (6.18) */
 export function lruAddDrain(m: Machine): void {
   const { count } = m.batches;
