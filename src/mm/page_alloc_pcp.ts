@@ -21,6 +21,7 @@ import {
   PB_TYPE,
   PCPF_PREV_FREE_HIGH_ORDER,
   pageblockType,
+  pageZone,
   ZONE_BELOW_HIGH,
   ZONE_RECLAIM_ACTIVE,
   type Zones,
@@ -165,28 +166,51 @@ function freePcppagesBulk(m: Machine, zone: number, nr: number, first: number): 
   }
 }
 
+/** Frees frames pfns[from, to) that nobody refers to, one after the other. @kernel mm/page_alloc.c free_frozen_page_commit (6.18) */
+export function freePagesCommit(m: Machine, pfns: Int32Array, from: number, to: number): void {
+  let i = from;
+  while (i < to) {
+    const zone = pageZone(m.zones, pfns[i]);
+    const next = freePagesQuick(m, zone, pfns, i, to);
+    if (next === i) freeFrozenPageCommit(m, zone, pfns[i++], 0);
+    else i = next;
+  }
+}
+
 /**
- * The commonest free: one movable page, memory is not short, and there is room on the list. False: not so, and nothing has
- * changed. @kernel mm/page_alloc.c free_frozen_page_commit (6.18)
+ * The commonest frees: movable pages of one zone, memory is not short, and there is room on the list. Returns the first of
+ * pfns[from, to) that is not one; it and those behind it have not been freed.
  */
-export function freePageQuick(m: Machine, zone: number, pfn: number): boolean {
+function freePagesQuick(m: Machine, zone: number, pfns: Int32Array, from: number, to: number): number {
   const { map, zones } = m;
   const t = zones.zone;
-  const count = t.pcpCount[zone] + 1;
-  if ((t.flags[zone] & (ZONE_BELOW_HIGH | ZONE_RECLAIM_ACTIVE)) !== 0 || count >= t.pcpHigh[zone]) return false;
-  if ((zones.blocks[pfn >>> zones.pageblockOrder] & PB_TYPE) !== MIGRATE_MOVABLE) return false;
+  const room = t.pcpHigh[zone] - 1 - t.pcpCount[zone];
+  if ((t.flags[zone] & (ZONE_BELOW_HIGH | ZONE_RECLAIM_ACTIVE)) !== 0 || room <= 0) return from;
+  const { blocks, pageblockOrder } = zones;
   const { head, tail } = zones.pcp;
   const row = zone * NR_PCP_LISTS + MIGRATE_MOVABLE;
-  const first = head[row];
-  pcpSetLinks(map, pfn, first, 0);
-  if (first === 0) tail[row] = pfn;
-  else freeSetPrev(map, first, pfn);
-  head[row] = pfn;
-  t.pcpCount[zone] = count;
-  t.pcpAllocFactor[zone] >>= 1;
+  const stop = Math.min(to, from + room);
+  const [start, end] = [t.start[zone], t.end[zone]];
+  let first = head[row];
+  let i = from;
+  for (; i < stop; i++) {
+    const pfn = pfns[i];
+    if (pfn < start || pfn >= end || (blocks[pfn >>> pageblockOrder] & PB_TYPE) !== MIGRATE_MOVABLE) break;
+    pcpSetLinks(map, pfn, first, 0);
+    if (first === 0) tail[row] = pfn;
+    else freeSetPrev(map, first, pfn);
+    first = pfn;
+  }
+  const n = i - from;
+  if (n === 0) return from;
+  head[row] = first;
+  t.pcpCount[zone] += n;
+  t.pcpAllocFactor[zone] >>= Math.min(n, 31);
   t.pcpFlags[zone] = 0;
-  if (t.pcpFreeCount[zone] < t.pcpBatch[zone] << PCP_BATCH_SCALE_MAX) t.pcpFreeCount[zone] += 1;
-  return true;
+  const most = t.pcpBatch[zone] << PCP_BATCH_SCALE_MAX;
+  const freed = t.pcpFreeCount[zone];
+  if (freed < most) t.pcpFreeCount[zone] = Math.min(freed + n, most);
+  return i;
 }
 
 /** Frees 2^order frames that nobody refers to, through the per-CPU lists where they have one. @kernel mm/page_alloc.c free_frozen_page_commit (6.18) */

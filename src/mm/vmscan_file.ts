@@ -10,8 +10,7 @@ import type { FolioId, MemcgId } from './ids.ts';
 import { type Machine, PAGES_DELETED } from './machine.ts';
 import { uncharge } from './memcontrol.ts';
 import { FOLIO_WORDS, folioFini, W_INDEX, W_MAPPING } from './mm_types.ts';
-import { pageZone } from './mmzone.ts';
-import { freeFrozenPageCommit, freePageQuick } from './page_alloc_pcp.ts';
+import { freePagesCommit } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
 import { V } from './vmstat.ts';
 
@@ -29,7 +28,7 @@ const NOT_PLAIN =
  * @kernel mm/vmscan.c shrink_folio_list (6.18)
  */
 export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: number): number {
-  const { map, spaces, lruvecs, pages, tracer, vmstat, zones } = m;
+  const { map, spaces, lruvecs, pages, tracer, vmstat } = m;
   const { isolated, slotOf: at, nonresidentAge } = lruvecs;
   const { slots, count, values, shift } = pages.nodes;
   // Which of them are plain, and where they lie in the tree.
@@ -57,38 +56,47 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
   if (end === from) return from;
   for (let i = from; i < end; i++) seen ^= slots[at[i] << 1];
   lruvecs.seen ^= seen;
+  const freed = end - from;
+  let age = nonresidentAge[target] | 0;
+  nonresidentAge[target] += freed;
+  if (target !== 0) nonresidentAge[0] += freed;
+  const shadow = valueEntry(target << 1);
+  const shadowWorkingset = valueEntry((target << 1) | 1);
   let own = 0;
+  let marked = false;
+  let gone = 0;
+  file = 0;
   for (let i = from; i < end; i++) {
     const f = isolated[i];
     const w = f * WORDS;
-    const flags = map[w];
-    const mapping = map[w + W_MAPPING] >> 2;
+    const word = map[w + W_MAPPING];
     const slot = at[i];
     const node = slot >> 6;
-    const old = nonresidentAge[target];
-    if (tracer !== null) tracer.deleteFromPageCache?.(mapping as never, map[w + W_INDEX], 0, f as never);
-    // A clean folio is marked only in a file that has marks, and their sum is in the root.
-    if (xaMarked(pages, spaces.head[mapping], XA_MARK_TOWRITE)) clearSlotMark(pages, slot, XA_MARK_TOWRITE);
-    slots[slot << 1] = valueEntry((target << 1) | ((flags & PG_workingset) === 0 ? 0 : 1));
-    slots[(slot << 1) | 1] = old;
-    nonresidentAge[target] = old + 1;
+    if (word !== file) {
+      if (gone > 0) spaces.nrpages[file >> 2] -= gone;
+      gone = 0;
+      file = word;
+      // A clean folio is marked only in a file that has marks, and their sum is in the root.
+      marked = xaMarked(pages, spaces.head[word >> 2], XA_MARK_TOWRITE);
+    }
+    if (tracer !== null) tracer.deleteFromPageCache?.((word >> 2) as never, map[w + W_INDEX], 0, f as never);
+    if (marked) clearSlotMark(pages, slot, XA_MARK_TOWRITE);
+    slots[slot << 1] = (map[w] & PG_workingset) === 0 ? shadow : shadowWorkingset;
+    slots[(slot << 1) | 1] = age;
+    age = (age + 1) | 0;
     if (values[node] + 1 === count[node]) addCounts(pages, node, 0, 1);
     else values[node] += 1;
-    spaces.nrpages[mapping] -= 1;
+    gone++;
     const g = map[w + map.memcg];
     if (g === target) own++;
     else if (g !== 0) uncharge(m, g, 1, 1);
     map[w + map.refcount] = 0;
     map[w + map.memcg] = 0;
-    const pfn = folioFini(map, f as FolioId, 0);
-    const zone = pageZone(zones, pfn);
-    if (!freePageQuick(m, zone, pfn)) freeFrozenPageCommit(m, zone, pfn, 0);
+    at[i] = folioFini(map, f as FolioId, 0);
   }
-  const freed = end - from;
-  if (target !== 0) {
-    nonresidentAge[0] += freed;
-    uncharge(m, target, own, own);
-  }
+  spaces.nrpages[file >> 2] -= gone;
+  freePagesCommit(m, at, from, end);
+  if (target !== 0) uncharge(m, target, own, own);
   vmstat[NR_FILE_PAGES] -= freed;
   vmstat[PGFREE] += freed;
   m.cached[PAGES_DELETED] += freed;
