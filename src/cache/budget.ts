@@ -14,6 +14,8 @@
 import { formatBytes } from '../base/units.ts';
 import { CacheError } from './errors.ts';
 
+/** Those of processors that Linux runs on. */
+const PAGE_SIZES: readonly number[] = [4096, 8192, 16384, 65536];
 const MAP_BYTES = 64;
 const STATE_BYTES = 32;
 const NODE_BYTES = 560;
@@ -50,8 +52,8 @@ export function bytesOf(what: string, size: string | number): number {
 /** What fits into `memory`. */
 export function budgetOf(memory: string | number, pageSize: number): Budget {
   const bytes = bytesOf('memory', memory);
-  if (pageSize !== 4096 && pageSize !== 16384 && pageSize !== 65536)
-    throw new CacheError('NO_BUDGET', `pageSize ${pageSize}: expected 4096, 16384 or 65536`);
+  if (!PAGE_SIZES.includes(pageSize))
+    throw new CacheError('NO_BUDGET', `pageSize ${pageSize}: expected ${PAGE_SIZES.join(', ')}`);
   const perPage = pageSize + MAP_BYTES + STATE_BYTES;
   const nodesMargin = 16 + Math.ceil(Math.min(PAGES_A_CALL, bytes / pageSize) / 64);
   const rest = bytes - nodesMargin * NODE_BYTES;

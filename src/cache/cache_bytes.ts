@@ -104,6 +104,11 @@ export class CacheBytes implements FolioBytes {
     this.fromAt = fromAt + length;
   }
 
+  /** Copies bytes into the folio. */
+  put(folio: FolioId, offset: number, from: Uint8Array): void {
+    this.all.set(from, this.place(folio) + offset);
+  }
+
   /** Zeroes bytes [from, to) of the folio. */
   zero(folio: FolioId, from: number, to: number): void {
     if (to <= from) return;

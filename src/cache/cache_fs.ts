@@ -81,6 +81,17 @@ export class CacheFs extends IomapFs {
     super.writeEnd(m, mapping, folio, from, to);
   }
 
+  /** Bytes into a folio that is uptodate and dirty. */
+  rewrite(m: Machine, mapping: MappingId, folio: FolioId, inside: number, from: Uint8Array): void {
+    const row = this.stateOf(m, folio);
+    if (row !== 0) {
+      const block = this.blockSize(m, mapping);
+      const first = Math.floor(inside / block);
+      this.states.setDirty(row, first, Math.ceil((inside + from.length) / block) - first);
+    }
+    this.bytes.put(folio, inside, from);
+  }
+
   /** Blocks that this write makes uptodate hold zeros where it does not reach: nothing of them is in the source. */
   private zeroAround(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
     const block = this.blockSize(m, mapping);

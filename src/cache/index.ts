@@ -3,8 +3,9 @@
 export type { FilePicture, FolioPicture, Snapshot } from '../view/snapshot.ts';
 export { Cursor } from './cursor.ts';
 export { CacheError, type CacheErrorCode, type CacheErrorOptions } from './errors.ts';
-export { type Advice, CachedFile, type Waiting } from './file.ts';
+export { type Advice, CachedFile } from './file.ts';
 export { CacheGroup } from './group.ts';
+export type { Waiting } from './handle.ts';
 export { type CacheOptions, type OpenOptions, PageCache } from './page_cache.ts';
 export type { Source, SourceHints } from './source.ts';
 export type { CacheStats } from './stats.ts';

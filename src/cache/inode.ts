@@ -44,11 +44,14 @@ export class Inode {
   private resizing: Promise<CacheError | null> | null = null;
   /** Writes under way that make the source longer. */
   private extending = 0;
+  /** Changes of the source that have ended, and how many of them the last sync of it came after. */
+  changes = 0;
+  private synced = -1;
   handles = 0;
   /** Writes that failed for good so far, and why the last one did. */
   failures = 0;
   lastFailure: CacheError | null = null;
-  private locked = false;
+  locked = false;
   private readonly queue: (() => void)[] = [];
 
   constructor(core: Core, source: Source, size: number, group: number, now: boolean) {
@@ -169,6 +172,7 @@ export class Inode {
         if (this.source.truncate !== undefined) await this.source.truncate(size);
         else this.source.truncateSync!(size);
       });
+      this.changes++;
       if (error !== null) return error;
       // It may have been cut again meanwhile, further down.
       if (this.validTo >= size) this.overlong = false;
@@ -196,6 +200,7 @@ export class Inode {
   cutNow(): void {
     if (!this.overlong) return;
     if (this.source.truncateSync === undefined) throw this.cannotWait('a cut');
+    this.changes++;
     this.source.truncateSync(this.validTo);
     this.overlong = false;
   }
@@ -240,19 +245,22 @@ export class Inode {
     }
   }
 
-  /** The source ends where the file does, and holds it durably. */
+  /** The source ends where the file does, and holds it durably: it is not asked again when nothing of it has changed since. */
   async settle(signal: AbortSignal | undefined): Promise<void> {
     const { source, size } = this;
     const cut = await this.cut();
     if (cut !== null) throw this.failed(cut);
     while (this.validTo < size) {
       const grown = await this.resize(() => this.grow(size));
+      this.changes++;
       if (grown !== null) {
         this.uncertain();
         throw this.failed(grown);
       }
       this.validTo = Math.max(this.validTo, Math.min(size, this.size));
     }
+    const { changes } = this;
+    if (this.synced === changes) return;
     const error = await orAborted(
       this.requests.trying(async () => {
         if (source.sync !== undefined) await source.sync();
@@ -261,6 +269,7 @@ export class Inode {
       signal,
     );
     if (error !== null) throw this.failed(error);
+    this.synced = changes;
   }
 
   settleNow(): void {
@@ -268,11 +277,15 @@ export class Inode {
     try {
       this.cutNow();
       if (this.validTo < size) {
+        this.changes++;
         if (source.truncateSync !== undefined) source.truncateSync(size);
         else source.writeSync?.(new Uint8Array(1), size - 1);
         this.validTo = size;
       }
+      const { changes } = this;
+      if (this.synced === changes) return;
       source.syncSync?.();
+      this.synced = changes;
     } catch (cause) {
       this.uncertain();
       throw this.failed(this.requests.wrap(cause));

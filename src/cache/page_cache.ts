@@ -7,8 +7,9 @@ import { orAborted, throwIfAborted } from './abort.ts';
 import { budgetOf } from './budget.ts';
 import { Core } from './core.ts';
 import { CacheError } from './errors.ts';
-import { CachedFile, type Waiting } from './file.ts';
+import { CachedFile } from './file.ts';
 import { CacheGroup } from './group.ts';
+import type { Waiting } from './handle.ts';
 import { Inode } from './inode.ts';
 import { Opening, sizeOf } from './opening.ts';
 import { type RetryRules, wrapped } from './retry.ts';
@@ -19,8 +20,8 @@ import { type CacheStats, statsOf } from './stats.ts';
 export interface CacheOptions {
   /** The hard budget, bytes or '256MiB': cached bytes and all that is kept about them. */
   readonly memory: string | number;
-  /** 4096 (default), 16384 or 65536. */
-  readonly pageSize?: 4096 | 16384 | 65536;
+  /** 4096 (default), 8192, 16384 or 65536. */
+  readonly pageSize?: 4096 | 8192 | 16384 | 65536;
   /** The kernel whose rules hold: '6.18' (default), '6.12' … */
   readonly kernel?: string;
   /** Percent of the memory that may be dirty before writers wait, and before write-back starts: 20 and 10. */

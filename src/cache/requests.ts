@@ -7,6 +7,7 @@ import type { Core, Failure } from './core.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
 import { retried, wrapped } from './retry.ts';
+import { cutAt } from './sources/pieces.ts';
 import { nextTurn } from './turn.ts';
 
 /** One request of the engine, [from, to) of the file. */
@@ -88,9 +89,10 @@ export class Requests {
 
   // Which requests go out together.
 
+  /** The first that somebody waits for, and what goes out with it. */
   private take(list: Asked[], gap: number): Joined {
     if (list.length === 1) return list.splice(0, 1);
-    list.sort((a, b) => a.from - b.from);
+    inOrder(list);
     let first = list.findIndex((r) => !r.ahead);
     if (first < 0) first = 0;
     let last = first;
@@ -100,6 +102,28 @@ export class Requests {
     while (last + 1 < list.length && at(last + 1).from - at(last).to <= gap && at(last + 1).to - at(first).from <= most)
       last++;
     return list.splice(first, last - first + 1);
+  }
+
+  /** All of them, as requests without gaps. */
+  private takeAll(list: Asked[]): Joined[] {
+    if (list.length === 1) return [list];
+    inOrder(list);
+    const most = this.inode.source.hints?.maxRequest ?? Number.POSITIVE_INFINITY;
+    const all: Asked[][] = [];
+    let joined: Asked[] = [];
+    let from = 0;
+    let end = -1;
+    for (const r of list) {
+      if (r.from === end && r.to - from <= most) joined.push(r);
+      else {
+        from = r.from;
+        joined = [r];
+        all.push(joined);
+      }
+      end = r.to;
+    }
+    this.core.counts.joined += list.length - all.length;
+    return all;
   }
 
   private dispatch(): void {
@@ -201,9 +225,10 @@ export class Requests {
   private runReadsNow(): void {
     const { inode, core } = this;
     const { source } = inode;
-    while (this.reads.length > 0) {
-      const joined = this.take(this.reads, 0);
-      core.counts.joined += joined.length - 1;
+    if (this.reads.length === 0) return;
+    const asked = this.reads;
+    this.reads = [];
+    for (const joined of this.takeAll(asked)) {
       const pieces: Uint8Array[] = [];
       const from = (joined[0] as Asked).from;
       const to = this.buffersOf(joined, pieces);
@@ -274,7 +299,7 @@ export class Requests {
     const { counts } = this.core;
     counts.writtenBytes += length;
     let at = from;
-    for (const part of cutAt(pieces, source.writev === undefined ? 1 : PIECES_MAX, Number.POSITIVE_INFINITY)) {
+    for (const part of cutAt(pieces, source.writev === undefined ? 1 : PIECES_MAX)) {
       counts.writes++;
       const piece = part[0] as Uint8Array;
       const begin = at;
@@ -289,9 +314,10 @@ export class Requests {
   private runWritesNow(): void {
     const { inode, core } = this;
     const { source } = inode;
-    while (this.writes.length > 0) {
-      const joined = this.take(this.writes, 0);
-      core.counts.joined += joined.length - 1;
+    if (this.writes.length === 0) return;
+    const asked = this.writes;
+    this.writes = [];
+    for (const joined of this.takeAll(asked)) {
       const pieces: Uint8Array[] = [];
       const { from, to } = this.source(joined, pieces);
       let error: CacheError | null = null;
@@ -300,11 +326,7 @@ export class Requests {
           inode.cutFirstNow(to);
           core.counts.writtenBytes += to - from;
           let at = from;
-          for (const part of cutAt(
-            pieces,
-            source.writevSync === undefined ? 1 : PIECES_MAX,
-            Number.POSITIVE_INFINITY,
-          )) {
+          for (const part of cutAt(pieces, source.writevSync === undefined ? 1 : PIECES_MAX)) {
             core.counts.writes++;
             if (part.length > 1 && source.writevSync !== undefined) source.writevSync(part, at);
             else source.writeSync!(part[0] as Uint8Array, at);
@@ -321,6 +343,7 @@ export class Requests {
 
   private endWrites(joined: Joined, error: CacheError | null, to: number): void {
     const { core, inode } = this;
+    inode.changes++;
     if (error === null) inode.validTo = Math.max(inode.validTo, to);
     else {
       inode.writeFailed(error);
@@ -371,23 +394,13 @@ export class Requests {
   }
 }
 
-/** Buffers in groups of so many, and so many bytes, at most; a buffer longer than that is cut. */
-function cutAt(pieces: readonly Uint8Array[], count: number, bytes: number): Uint8Array[][] {
-  const parts: Uint8Array[][] = [];
-  let part: Uint8Array[] = [];
-  let room = bytes;
-  for (const piece of pieces)
-    for (let at = 0; at < piece.length; ) {
-      if (part.length === count || room === 0) {
-        parts.push(part);
-        part = [];
-        room = bytes;
-      }
-      const n = Math.min(piece.length - at, room);
-      part.push(n === piece.length ? piece : piece.subarray(at, at + n));
-      room -= n;
-      at += n;
+/** Sorts requests by where they begin; most often they are in order. */
+function inOrder(list: Asked[]): void {
+  for (let i = 1; i < list.length; i++)
+    if ((list[i] as Asked).from < (list[i - 1] as Asked).from) {
+      list.sort(byFrom);
+      return;
     }
-  if (part.length > 0) parts.push(part);
-  return parts;
 }
+
+const byFrom = (a: Asked, b: Asked): number => a.from - b.from;

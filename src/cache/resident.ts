@@ -1,6 +1,6 @@
 /**
  * What is cached, without a promise and without the engine's longer ways: the folio is found, its state looked at, the access
- * noted as a read notes it, and the bytes are copied or shown.
+ * noted as a read notes it, and the bytes are copied or shown. The same for a write that changes nothing but bytes.
  */
 import { filemapGetFolio } from '../mm/filemap.ts';
 import type { FileId, FolioId, MappingId } from '../mm/ids.ts';
@@ -13,10 +13,18 @@ import type { Core } from './core.ts';
 import { View } from './view.ts';
 
 const PG_readahead: number = READAHEAD;
-const { PG_active, PG_referenced, PG_uptodate } = PG;
+const { PG_active, PG_dirty, PG_locked, PG_referenced, PG_uptodate, PG_writeback } = PG;
 /** Nothing about such a folio changes when it is read once more. */
 const SEEN = PG_active | PG_referenced;
 const READY = PG_uptodate | PG_readahead;
+/** Nothing about such a folio changes when it is written to once more. */
+const WRITTEN = PG_uptodate | PG_dirty;
+const AT_REST = WRITTEN | PG_locked | PG_writeback;
+/** Up to here a loop is faster than a copy of the host. */
+const SHORT_BYTES = 24;
+/** From here on it is worth asking for the first bytes before the copy is set up. */
+const LONG_BYTES = 1024;
+const LINE = 64;
 
 export class Resident {
   private readonly core: Core;
@@ -28,6 +36,8 @@ export class Resident {
   private readonly byFolio: boolean;
   private readonly shift: number;
   private readonly pagesPerByte: number;
+  /** Of no use to anybody: what is loaded only to have it come is put here, or the compiler would leave the load out. */
+  touched = 0;
 
   constructor(core: Core, mapping: MappingId, file: FileId) {
     const { m } = core;
@@ -83,7 +93,35 @@ export class Resident {
     const n = into.length;
     const place = this.place(at, at + n);
     if (place < 0) return -1;
+    const { all } = this.bytes;
+    if (n <= SHORT_BYTES) {
+      for (let i = 0; i < n; i++) into[i] = all[place + i]!;
+      return n;
+    }
+    // These come from memory while the view is made, and the processor fetches on from there.
+    if (n >= LONG_BYTES)
+      this.touched = all[place]! | all[place + LINE]! | all[place + 2 * LINE]! | all[place + 3 * LINE]!;
     into.set(new Uint8Array(this.buffer, place, n));
+    return n;
+  }
+
+  /**
+   * Bytes of `from` written at `at`, where they lie in one folio that is uptodate and dirty already; −1: go the long way. The
+   * file may grow inside the folio. The caller has seen to the file's lock.
+   */
+  write(from: Uint8Array, at: number): number {
+    const { m, mapping } = this;
+    const { map, spaces } = m;
+    const n = from.length;
+    const size = spaces.size[mapping]!;
+    if (!(at >= 0 && at <= size && n > 0 && Math.floor(at) === at)) return -1;
+    const index = (at * this.pagesPerByte) | 0;
+    const folio = filemapGetFolio(m, mapping, index);
+    if (folio === 0 || (folioFlags(map, folio) & AT_REST) !== WRITTEN) return -1;
+    const inside = at - index * m.config.pageSize + ((index - folioIndex(map, folio)) << this.shift);
+    if (inside + n > 1 << (this.shift + folioOrder(map, folio))) return -1;
+    this.core.fs.rewrite(m, mapping, folio, inside, from);
+    if (at + n > size) spaces.size[mapping] = at + n;
     return n;
   }
 

@@ -1,6 +1,7 @@
 /** Files as streams of the platform: reading pulls, writing waits for the dirty limit. */
 import { CacheError } from './errors.ts';
-import type { CachedFile, Waiting } from './file.ts';
+import type { CachedFile } from './file.ts';
+import type { Waiting } from './handle.ts';
 
 export interface StreamRange extends Waiting {
   /** First byte; 0. */

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { CacheError } from '../errors.ts';
 import type { Source } from '../source.ts';
 import { aborted, checkSignal, sourceError } from '../sources/checks.ts';
-import { cut, lengthOf } from '../sources/pieces.ts';
+import { cut, cutAt, lengthOf } from '../sources/pieces.ts';
 
 export interface FileOptions {
   /** The file may be written. Default false. */
@@ -19,6 +19,13 @@ export interface FileOptions {
 
 /** Node refuses longer ones. */
 const CALL_MAX = 0x7fff_f000;
+/**
+ * Linux keeps what is written by one call in folios as large as the call. ext4 looks at each block of a folio when a part of it
+ * is written later, so that small writes into one of 1 MiB cost several times as much; and from 256 KiB on the first write is
+ * slower too.
+ */
+const WRITE_BYTES = 65536;
+const IOV_MAX = 1024;
 
 const read = promisify(fs.read);
 const write = promisify(fs.write);
@@ -154,7 +161,8 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
       const to = opened();
       let put = 0;
       try {
-        while (put < from.length) put += fs.writeSync(to, from, put, Math.min(from.length - put, CALL_MAX), at + put);
+        while (put < from.length)
+          put += fs.writeSync(to, from, put, Math.min(from.length - put, WRITE_BYTES), at + put);
       } catch (error) {
         throw fail(error, at + put);
       }
@@ -174,12 +182,16 @@ export function fileSource(path: string, options: FileOptions = {}): Source {
     },
     writevSync(pieces, at) {
       const to = opened();
-      const wanted = lengthOf(pieces);
-      let put = 0;
-      try {
-        while (put < wanted) put += fs.writevSync(to, put === 0 ? pieces : cut(pieces, put, wanted), at + put);
-      } catch (error) {
-        throw fail(error, at + put);
+      let begin = at;
+      for (const part of cutAt(pieces, IOV_MAX, WRITE_BYTES)) {
+        const wanted = lengthOf(part);
+        let put = 0;
+        try {
+          while (put < wanted) put += fs.writevSync(to, put === 0 ? part : cut(part, put, wanted), begin + put);
+        } catch (error) {
+          throw fail(error, begin + put);
+        }
+        begin += wanted;
       }
     },
     async writev(pieces, at, signal) {

@@ -66,3 +66,29 @@ export function gather(pieces: readonly Uint8Array[], into: Uint8Array): void {
     at += piece.length;
   }
 }
+
+/** Buffers in groups of so many, and so many bytes, at most; a buffer longer than that is cut. */
+export function cutAt(
+  pieces: readonly Uint8Array[],
+  count: number,
+  bytes: number = Number.POSITIVE_INFINITY,
+): (readonly Uint8Array[])[] {
+  if (pieces.length <= count && lengthOf(pieces) <= bytes) return [pieces];
+  const parts: Uint8Array[][] = [];
+  let part: Uint8Array[] = [];
+  let room = bytes;
+  for (const piece of pieces)
+    for (let at = 0; at < piece.length; ) {
+      if (part.length === count || room === 0) {
+        parts.push(part);
+        part = [];
+        room = bytes;
+      }
+      const n = Math.min(piece.length - at, room);
+      part.push(n === piece.length ? piece : piece.subarray(at, at + n));
+      room -= n;
+      at += n;
+    }
+  if (part.length > 0) parts.push(part);
+  return parts;
+}
