@@ -52,7 +52,7 @@ export class Device implements Io {
   readonly readSizes = new Float64Array(32);
   readonly writeSizes = new Float64Array(32);
 
-  readonly pageReads: { readonly ns: number; count(n: number): void };
+  readonly pageReads: { readonly ns: number; count: (n: number) => void };
 
   constructor(m: Machine) {
     this.m = m;

@@ -3,6 +3,7 @@ import type { Prng } from '../../src/base/prng.ts';
 import { Replay } from '../../src/lab/replay.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import { memcgStatReport } from '../../src/mm/memcontrol.ts';
+import type { LayoutName } from '../../src/mm/memmap.ts';
 import {
   defaultSettings,
   events,
@@ -15,12 +16,14 @@ import {
 import { fuzz, type Op, seedOf, stepsOf } from '../help/fuzz.ts';
 
 const PAGES = 3000;
-const MEMORY = 32 * 2 ** 20;
+const SMALL = 32 * 2 ** 20;
+/** Enough for memory above 4 GiB, where misses can be plain. */
+const LARGE = 4.25 * 2 ** 30;
 /** Three handles of one file: two read it at random, one in order. */
 const HANDLES = [1, 2, 3];
 
 /** A replay that takes batches from outside. `long`: every read goes the long way. */
-function replay(kernel: string, fs: string, memcg: number, long: boolean): Replay {
+function replay(kernel: string, fs: string, memory: number, memcg: number, memmap: LayoutName, long: boolean): Replay {
   const source: TraceSource = {
     name: 'test',
     settings: { ...defaultSettings(), fs },
@@ -29,7 +32,7 @@ function replay(kernel: string, fs: string, memcg: number, long: boolean): Repla
     next: () => null,
     close() {},
   };
-  const r = new Replay(source, { kernel, memory: MEMORY, memcg });
+  const r = new Replay(source, { kernel, memory, memcg, memmap });
   if (long) Object.defineProperty(r.device, 'idle', { value: false });
   return r;
 }
@@ -68,38 +71,58 @@ function anyOp(r: Prng): Op {
 }
 
 describe('random reads, many at a time', () => {
-  for (const [kernel, fs, memcg] of [
-    ['6.18', 'xfs', 0],
-    ['6.18', 'xfs', 2 ** 20],
-    ['6.18', 'ext4', 4 * 2 ** 20],
-    ['6.18', 'tmpfs', 2 ** 22],
-    ['5.15', 'xfs', 2 ** 21],
-    ['6.6', 'btrfs', 2 ** 21],
+  for (const [kernel, fs, memory, memcg, memmap] of [
+    ['6.18', 'xfs', SMALL, 0, 'overlay'],
+    ['6.18', 'xfs', SMALL, 2 ** 20, 'overlay'],
+    ['6.18', 'ext4', SMALL, 4 * 2 ** 20, 'page32'],
+    ['6.18', 'tmpfs', SMALL, 2 ** 22, 'overlay'],
+    ['5.15', 'xfs', SMALL, 2 ** 21, 'page64'],
+    ['6.6', 'btrfs', SMALL, 2 ** 21, 'overlay'],
+    ['6.18', 'xfs', LARGE, 2 ** 21, 'memdesc8'],
+    ['6.18', 'ext4', LARGE, 3 * 2 ** 20, 'overlay'],
+    ['6.1', 'btrfs', LARGE, 0, 'page32'],
   ] as const)
-    it(`${kernel} ${fs} with ${memcg} bytes: as one after the other`, () => {
+    it(`${kernel} ${fs} on ${memmap} with ${memory} bytes, limit ${memcg}: as one after the other`, () => {
       const steps = stepsOf(4000);
+      const turn = memory === LARGE ? 1000 : 250;
+      let plain = 0;
       fuzz(seedOf(77), steps, anyOp, (ops) => {
-        const quick = replay(kernel, fs, memcg, false);
-        const long = replay(kernel, fs, memcg, true);
-        for (let i = 0; i === 0 || i < ops.length; i += 250) {
-          const rows = [...(i === 0 ? opens : []), ...ops.slice(i, i + 250)];
+        const quick = replay(kernel, fs, memory, memcg, memmap, false);
+        const long = replay(kernel, fs, memory, memcg, memmap, true);
+        const { count } = quick.device.pageReads;
+        quick.device.pageReads.count = (n): void => {
+          plain += n;
+          count(n);
+        };
+        for (let i = 0; i === 0 || i < ops.length; i += turn) {
+          const rows = [...(i === 0 ? opens : []), ...ops.slice(i, i + turn)];
           play(quick, rows);
           play(long, rows);
-          expect([quick.m.now, quick.readBytes, quick.outOfMemory, quick.device.reads]).toEqual([
+          expect([quick.m.now, quick.readBytes, quick.outOfMemory]).toEqual([
             long.m.now,
             long.readBytes,
             long.outOfMemory,
+          ]);
+          const calls = (r: Replay): number => (r.fs as { mappingCalls?: number }).mappingCalls ?? 0;
+          expect(calls(quick)).toBe(calls(long));
+          expect([quick.device.reads, quick.device.readBytes, quick.device.readSizes]).toEqual([
             long.device.reads,
+            long.device.readBytes,
+            long.device.readSizes,
           ]);
           expect(quick.m.vmstat).toEqual(long.m.vmstat);
           expect(quick.m.cached).toEqual(long.m.cached);
+          expect(quick.m.zones.zone).toEqual(long.m.zones.zone);
           expect(memcgStatReport(quick.m, quick.m.currentMemcg as never)).toEqual(
             memcgStatReport(long.m, long.m.currentMemcg as never),
           );
           if (Buffer.compare(new Uint8Array(quick.m.map.buffer), new Uint8Array(long.m.map.buffer)) !== 0)
             throw new Error('the memory maps differ');
-          checkMachine(quick.m, false);
+          if (memory === SMALL) checkMachine(quick.m, false);
         }
+        checkMachine(quick.m, false);
       });
+      if (memory === LARGE) expect(plain).toBeGreaterThan(steps / 100);
+      else expect(plain).toBe(0);
     });
 });
