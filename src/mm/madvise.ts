@@ -195,24 +195,30 @@ function followPage(m: Machine, mm: MmId, addr: number, write: boolean): number 
   return 1;
 }
 
-/** Faults in what is missing. @kernel mm/madvise.c madvise_populate (6.18) */
+/** Faults in what is missing; after a wait it goes on where it was. @kernel mm/madvise.c madvise_populate (6.18) */
 function madvisePopulate(m: Machine, mm: MmId, start: number, end: number, write: boolean): number {
   const size = m.config.pageSize;
-  for (let addr = start; addr < end; ) {
+  const from = Math.max(start, m.vmf.populated);
+  m.vmf.populated = 0;
+  for (let addr = from; addr < end; ) {
     const vma = vmaLookup(m, mm, addr);
     if (vma === 0) return -ENOMEM;
     // @kernel mm/gup.c check_vma_flags (6.18)
     if ((m.vmas.flags[vma] & (write ? VM_WRITE : VM_READ)) === 0) return -EINVAL;
     const nr = followPage(m, mm, addr, write);
     if (nr > 0) {
+      m.vmf.tried = false;
       addr += nr * size;
       continue;
     }
     const ret = handleMmFault(m, mm, vma, addr, write);
     if ((ret & VM_FAULT_RETRY) !== 0) {
       m.vmf.tried = true;
-      if (m.wait !== NO_FOLIO) return 1;
-    } else if ((ret & VM_FAULT_ERROR) !== 0) return (ret & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
+      if (m.wait === NO_FOLIO) continue;
+      m.vmf.populated = addr;
+      return 1;
+    }
+    if ((ret & VM_FAULT_ERROR) !== 0) return (ret & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
   }
   return 0;
 }

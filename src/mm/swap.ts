@@ -34,7 +34,7 @@ import {
 } from './mm_types.ts';
 import { freeFrozenFolio } from './page_alloc.ts';
 import { decodeFlags, PG, PG_swapcache } from './page_flags.ts';
-import { freeMappedPrepare } from './rmap.ts';
+import { folioMapped, freeMappedPrepare } from './rmap.ts';
 import { V } from './vmstat.ts';
 import { workingsetAgeNonresident } from './workingset.ts';
 /** Operations that wait in a batch. */
@@ -110,11 +110,12 @@ function lruMoveTail(m: Machine, f: FolioId, flags: number): void {
 }
 
 /**
- * A folio that could not be invalidated: written back it will go soon, so it leaves the active list; clean, it is next.
+ * A folio that could not be invalidated: written back it will go soon, so it leaves the active list; clean, it is next. Not what a
+ * program has mapped.
  * @kernel mm/swap.c lru_deactivate_file (6.18)
  */
 function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
-  if ((flags & PG_unevictable) !== 0) return;
+  if ((flags & PG_unevictable) !== 0 || folioMapped(m, f)) return;
   const w = f * FOLIO_WORDS;
   const nr = nrPages(m.map, w, flags);
   lruvecDelFolio(m, f);

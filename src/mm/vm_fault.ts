@@ -42,6 +42,8 @@ export interface VmFault {
   unshare: boolean;
   /** FAULT_FLAG_TRIED: it has waited once already. */
   tried: boolean;
+  /** How far a madvise(POPULATE) that waits has come, in bytes of addresses; 0: none waits. */
+  populated: number;
   /** The folio that this fault asked the file system for; not uptodate when its lock is gone: the read failed. */
   asked: FolioId;
   /** Out: the folio that holds the page, and which of its pages it is. */
@@ -56,6 +58,7 @@ export const vmFault = (): VmFault => ({
   write: false,
   unshare: false,
   tried: false,
+  populated: 0,
   asked: NO_FOLIO,
   folio: NO_FOLIO,
   page: 0,
