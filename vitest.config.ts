@@ -59,6 +59,8 @@ const browser = (executablePath: string) => ({
 export default defineConfig({
   test: {
     projects: chromium === undefined ? [node, layout] : [node, layout, browser(chromium)],
+    // Two cores: one worker, as the default has it, leaves one of them idle.
+    maxWorkers: '100%',
     reporters: ['default', new CountReporter(notes)],
     testTimeout: 60_000,
     hookTimeout: 60_000,
