@@ -131,6 +131,8 @@ const flagFunctions = Object.entries(flagVerbs).flatMap(([verb, by]) =>
 
 /** Functions that take or give a page of a file's or of anonymous memory, and what stands in their place. */
 const functions = `
+SetPageUptodate folio_mark_uptodate
+__SetPageUptodate __folio_mark_uptodate
 PageAnon folio_test_anon
 PageHuge folio_test_hugetlb
 PageKsm folio_test_ksm
