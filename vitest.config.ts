@@ -17,7 +17,7 @@ const node = { test: { name: 'node', include: ['test/**/*.test.ts'], exclude: ['
 const layout = {
   test: {
     name: 'layout',
-    include: ['test/{mm,fs}/**/*.test.ts', 'test/lab/vectors.test.ts'],
+    include: ['test/{mm,fs}/**/*.test.ts', 'test/lab/{vectors,memory_golden,access_replay,access_contpte}.test.ts'],
     exclude: ['**/*.node.test.ts', '**/*.browser.test.ts'],
     setupFiles: ['test/help/memmap.ts'],
     provide: { memmap: (process.env.MEMMAP ?? 'memdesc8') as LayoutName },
