@@ -100,7 +100,8 @@ export class CacheBytes implements FolioBytes {
       this.all.fill(0, at, at + length);
       return;
     }
-    this.all.set(fromAt === 0 && length === from.length ? from : from.subarray(fromAt, fromAt + length), at);
+    const whole = fromAt === 0 && length === from.length;
+    this.all.set(whole ? from : new Uint8Array(from.buffer, from.byteOffset + fromAt, length), at);
     this.fromAt = fromAt + length;
   }
 

@@ -4,6 +4,7 @@
  * at once and its sources have synchronous methods.
  */
 import type { Sqlite3Static } from '@sqlite.org/sqlite-wasm';
+import { HostHeap } from './host_heap.ts';
 import {
   type DatabaseCache,
   DEVICE_CHARACTERISTICS,
@@ -39,7 +40,7 @@ export interface InstalledVfs {
   readonly lastError: string;
 }
 
-const JULIAN_EPOCH_MS = 210866760000000n;
+const JULIAN_EPOCH_MS = 210866760000000;
 
 /** A result that came at once. A folder with promises has no place under this host. */
 function now(result: Now<number>): number {
@@ -61,25 +62,24 @@ export function installCacheVfs(sqlite3: Sqlite3Static, options: SqliteWasmOptio
   sample.dispose();
   vfs.$mxPathname = 512;
 
-  const text = (pointer: number): string => wasm.cstrToJs(pointer) ?? '';
-  const bytes = (pointer: number, length: number): Uint8Array => wasm.heap8u().subarray(pointer, pointer + length);
+  const heap = new HostHeap(() => wasm.heap8u());
 
   const ioMethods = {
     xClose: (file: number) => now(files.close(file)),
     xRead: (file: number, into: number, length: number, at: bigint) =>
-      now(files.read(file, bytes(into, length), Number(at))),
+      now(files.read(file, heap.bytes(into, length), Number(at))),
     xWrite: (file: number, from: number, length: number, at: bigint) =>
-      now(files.write(file, bytes(from, length), Number(at))),
+      now(files.write(file, heap.bytes(from, length), Number(at))),
     xTruncate: (file: number, size: bigint) => now(files.truncate(file, Number(size))),
     xSync: (file: number, _flags: number) => now(files.sync(file)),
     xFileSize(file: number, out: number): number {
-      wasm.poke64(out, BigInt(files.size(file)));
+      heap.setInt64(out, files.size(file));
       return SQLITE.OK;
     },
     xLock: (file: number, level: number) => files.lock(file, level),
     xUnlock: (file: number, level: number) => files.unlock(file, level),
     xCheckReservedLock(file: number, out: number): number {
-      wasm.poke32(out, files.isReserved(file) ? 1 : 0);
+      heap.setInt32(out, files.isReserved(file) ? 1 : 0);
       return SQLITE.OK;
     },
     xFileControl: (_file: number, _op: number, _arg: number) => SQLITE.NOTFOUND,
@@ -90,8 +90,8 @@ export function installCacheVfs(sqlite3: Sqlite3Static, options: SqliteWasmOptio
   const vfsMethods = {
     xOpen(_vfs: number, path: number, file: number, flags: number, outFlags: number): number {
       const result = now(
-        files.open(path === 0 ? null : text(path), file, flags, (got) => {
-          if (outFlags !== 0) wasm.poke32(outFlags, got);
+        files.open(path === 0 ? null : heap.text(path), file, flags, (got) => {
+          if (outFlags !== 0) heap.setInt32(outFlags, got);
         }),
       );
       const struct = new capi.sqlite3_file(file);
@@ -99,16 +99,13 @@ export function installCacheVfs(sqlite3: Sqlite3Static, options: SqliteWasmOptio
       struct.dispose();
       return result;
     },
-    xDelete: (_vfs: number, path: number, syncDir: number) => now(files.remove(text(path), syncDir !== 0)),
+    xDelete: (_vfs: number, path: number, syncDir: number) => now(files.remove(heap.text(path), syncDir !== 0)),
     xAccess: (_vfs: number, path: number, _flags: number, out: number) =>
-      now(files.access(text(path), (there) => wasm.poke32(out, there ? 1 : 0))),
+      now(files.access(heap.text(path), (there) => heap.setInt32(out, there ? 1 : 0))),
     xFullPathname: (_vfs: number, path: number, room: number, out: number) =>
-      wasm.cstrncpy(out, path, room) < room ? SQLITE.OK : SQLITE.CANTOPEN,
+      heap.setText(out, room, heap.text(path)) ? SQLITE.OK : SQLITE.CANTOPEN,
     xGetLastError(_vfs: number, room: number, out: number): number {
-      if (room > 0) {
-        const { written } = new TextEncoder().encodeInto(files.lastError, bytes(out, room - 1));
-        wasm.poke8(out + written, 0);
-      }
+      heap.setText(out, room, files.lastError);
       return SQLITE.OK;
     },
     xCurrentTime(_vfs: number, out: number): number {
@@ -116,11 +113,11 @@ export function installCacheVfs(sqlite3: Sqlite3Static, options: SqliteWasmOptio
       return SQLITE.OK;
     },
     xCurrentTimeInt64(_vfs: number, out: number): number {
-      wasm.poke64(out, JULIAN_EPOCH_MS + BigInt(Date.now()));
+      heap.setInt64(out, JULIAN_EPOCH_MS + Date.now());
       return SQLITE.OK;
     },
     xRandomness(_vfs: number, length: number, out: number): number {
-      bytes(out, length).set(crypto.getRandomValues(new Uint8Array(length)));
+      heap.bytes(out, length).set(crypto.getRandomValues(new Uint8Array(length)));
       return length;
     },
     // One thread: whoever holds a lock does not let go of it while this one waits.

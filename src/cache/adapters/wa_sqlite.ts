@@ -5,6 +5,7 @@
  * synchronous build calls sources that have synchronous methods; the asynchronous builds (Asyncify and JSPI) take any.
  */
 import type {} from '@journeyapps/wa-sqlite';
+import { HostHeap } from './host_heap.ts';
 import {
   type DatabaseCache,
   DEVICE_CHARACTERISTICS,
@@ -28,7 +29,6 @@ export type { DatabaseCache, DatabaseFile, Folder } from './sqlite_files.ts';
 /** What the factory of a wa-sqlite build resolves to. */
 export interface WaSqliteModule {
   readonly HEAPU8: Uint8Array;
-  UTF8ToString(pointer: number): string;
 }
 
 export interface WaSqliteOptions {
@@ -51,27 +51,12 @@ const WAITING = ['xOpen', 'xDelete', 'xAccess', 'xClose', 'xRead', 'xWrite', 'xT
 /** SQLite's offsets come as two signed halves. */
 const offset = (low: number, high: number): number => high * 2 ** 32 + (low >>> 0);
 
-const JULIAN_EPOCH_MS = 210866760000000n;
+const JULIAN_EPOCH_MS = 210866760000000;
 
 export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): CacheVfs {
   const waits = options.build === 'async';
   const files = new SqliteFiles(options.cache, options.folder, waits);
-  const setInt32 = (pointer: number, value: number): void => {
-    const { buffer, byteOffset } = module.HEAPU8;
-    new DataView(buffer, byteOffset).setInt32(pointer, value, true);
-  };
-  const setInt64 = (pointer: number, value: bigint): void => {
-    const { buffer, byteOffset } = module.HEAPU8;
-    new DataView(buffer, byteOffset).setBigInt64(pointer, value, true);
-  };
-  /** Copies text with its closing zero; false where it does not fit. */
-  const setText = (pointer: number, room: number, text: string): boolean => {
-    const bytes = new TextEncoder().encode(text);
-    if (bytes.length >= room) return false;
-    module.HEAPU8.set(bytes, pointer);
-    module.HEAPU8[pointer + bytes.length] = 0;
-    return true;
-  };
+  const heap = new HostHeap(() => module.HEAPU8);
 
   // Of a method that may wait the asynchronous builds take a promise and nothing else.
   const answer = (result: Now<number>): Now<number> => (waits ? Promise.resolve(result) : result);
@@ -80,7 +65,7 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
   async function readAside(file: number, pointer: number, length: number, at: number): Promise<number> {
     const own = new Uint8Array(length);
     const result = await files.read(file, own, at);
-    module.HEAPU8.set(own, pointer);
+    heap.bytes(pointer, length).set(own);
     return result;
   }
 
@@ -95,41 +80,40 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
     hasAsyncMethod: (method) => waits && WAITING.includes(method),
 
     xOpen(_vfs, name, file, flags, outFlags): Now<number> {
-      const path = name === 0 ? null : module.UTF8ToString(name);
+      const path = name === 0 ? null : heap.text(name);
       const result = files.open(path, file, flags, (got) => {
-        if (outFlags !== 0) setInt32(outFlags, got);
+        if (outFlags !== 0) heap.setInt32(outFlags, got);
       });
       return answer(result);
     },
-    xDelete: (_vfs, name, syncDir) => answer(files.remove(module.UTF8ToString(name), syncDir !== 0)),
+    xDelete: (_vfs, name, syncDir) => answer(files.remove(heap.text(name), syncDir !== 0)),
     xAccess: (_vfs, name, _flags, out) =>
-      answer(files.access(module.UTF8ToString(name), (there) => setInt32(out, there ? 1 : 0))),
-    xFullPathname: (_vfs, name, room, out) =>
-      setText(out, room, module.UTF8ToString(name)) ? SQLITE.OK : SQLITE.CANTOPEN,
+      answer(files.access(heap.text(name), (there) => heap.setInt32(out, there ? 1 : 0))),
+    xFullPathname: (_vfs, name, room, out) => (heap.setText(out, room, heap.text(name)) ? SQLITE.OK : SQLITE.CANTOPEN),
     xGetLastError(_vfs, room, out) {
-      if (room > 0) setText(out, room, files.lastError.slice(0, Math.floor((room - 1) / 4)));
+      heap.setText(out, room, files.lastError);
       return SQLITE.OK;
     },
     xClose: (file) => answer(files.close(file)),
     xRead(file, pointer, length, low, high) {
       const at = offset(low, high);
       if (waits) return readAside(file, pointer, length, at);
-      return files.read(file, module.HEAPU8.subarray(pointer, pointer + length), at);
+      return files.read(file, heap.bytes(pointer, length), at);
     },
     xWrite(file, pointer, length, low, high) {
-      const from = module.HEAPU8.subarray(pointer, pointer + length);
+      const from = heap.bytes(pointer, length);
       return answer(files.write(file, waits ? from.slice() : from, offset(low, high)));
     },
     xTruncate: (file, low, high) => answer(files.truncate(file, offset(low, high))),
     xSync: (file) => answer(files.sync(file)),
     xFileSize(file, out) {
-      setInt64(out, BigInt(files.size(file)));
+      heap.setInt64(out, files.size(file));
       return SQLITE.OK;
     },
     xLock: (file, level) => files.lock(file, level),
     xUnlock: (file, level) => files.unlock(file, level),
     xCheckReservedLock(file, out) {
-      setInt32(out, files.isReserved(file) ? 1 : 0);
+      heap.setInt32(out, files.isReserved(file) ? 1 : 0);
       return SQLITE.OK;
     },
     xFileControl: () => SQLITE.NOTFOUND,
@@ -138,11 +122,11 @@ export function cacheVfs(module: WaSqliteModule, options: WaSqliteOptions): Cach
     ...{
       // Not in the host's type, but called by its builds.
       xCurrentTimeInt64(_vfs: number, out: number): number {
-        setInt64(out, JULIAN_EPOCH_MS + BigInt(Date.now()));
+        heap.setInt64(out, JULIAN_EPOCH_MS + Date.now());
         return SQLITE.OK;
       },
       xRandomness(_vfs: number, length: number, out: number): number {
-        module.HEAPU8.set(crypto.getRandomValues(new Uint8Array(length)), out);
+        heap.bytes(out, length).set(crypto.getRandomValues(new Uint8Array(length)));
         return length;
       },
     },
