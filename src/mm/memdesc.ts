@@ -216,7 +216,7 @@ export function memdescFolioNew(map: MemoryMap, pfn: number, order: number): Fol
   map[w + W_PFN] = pfn;
   map[w + W_PFN + 1] = 0;
   if (order > 0) map[w + W_COUNTS] = 0;
-  memdescMiscFlags(map, pfn, order);
+  if (map.pageWords > 2) memdescMiscFlags(map, pfn, order);
   memdescPoint(map, pfn, order, f, MEMDESC_FILE);
   return f as FolioId;
 }
@@ -224,7 +224,6 @@ export function memdescFolioNew(map: MemoryMap, pfn: number, order: number): Fol
 /** Sets what a page keeps for itself: no flag, not mapped. */
 function memdescMiscFlags(map: MemoryMap, pfn: number, order: number): void {
   const step = map.pageWords;
-  if (step === 2) return;
   const end = (pfn + (1 << order)) * step;
   for (let w = pfn * step; w < end; w += step) {
     map[w] = 0;
@@ -244,6 +243,24 @@ export function memdescFolioGone(map: MemoryMap, f: FolioId, order: number): voi
   }
   memdescMisc(map, map[w + W_PFN], 0, MISC_UNKNOWN, 0);
   freeToPcs(map, map.descriptors, f);
+}
+
+/** The same for folios[from, to) of one page each; their frames go to pfns[from, to). */
+export function memdescFoliosGone(
+  map: MemoryMap,
+  folios: Int32Array,
+  from: number,
+  to: number,
+  pfns: Int32Array,
+): void {
+  const d = map.descriptors;
+  for (let i = from; i < to; i++) {
+    const f = folios[i];
+    const pfn = map[f * UNIT + W_PFN];
+    pfns[i] = pfn;
+    memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
+    freeToPcs(map, d, f);
+  }
 }
 
 /** Gives the counts by page of a large folio back, if it has any. */

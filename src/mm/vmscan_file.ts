@@ -6,10 +6,11 @@
 
 import { clearSlotMark, XA_MARK_TOWRITE, xaMarked } from '../base/xarray_mark.ts';
 import { addCounts, toNode, valueEntry } from '../base/xarray_node.ts';
-import type { FolioId, MemcgId } from './ids.ts';
+import type { MemcgId } from './ids.ts';
 import { type Machine, PAGES_DELETED } from './machine.ts';
 import { uncharge } from './memcontrol.ts';
-import { FOLIO_WORDS, folioFini, W_INDEX, W_MAPPING } from './mm_types.ts';
+import { memdescFoliosGone } from './memdesc.ts';
+import { FOLIO_WORDS, W_INDEX, W_MAPPING } from './mm_types.ts';
 import { freePagesCommit } from './page_alloc_pcp.ts';
 import { PG } from './page_flags.ts';
 import { V } from './vmstat.ts';
@@ -90,10 +91,15 @@ export function shrinkPlainFolios(m: Machine, target: MemcgId, from: number, n: 
     const g = map[w + map.memcg];
     if (g === target) own++;
     else if (g !== 0) uncharge(m, g, 1, 1);
+    // As folioFini does it.
+    map[w] = 0;
+    map[w + W_MAPPING] = 0;
+    map[w + W_INDEX] = 0;
     map[w + map.refcount] = 0;
     map[w + map.memcg] = 0;
-    at[i] = folioFini(map, f as FolioId, 0);
+    at[i] = f >>> 2;
   }
+  if (!map.overlaid) memdescFoliosGone(map, isolated, from, end, at);
   spaces.nrpages[file >> 2] -= gone;
   freePagesCommit(m, at, from, end);
   if (target !== 0) uncharge(m, target, own, own);
