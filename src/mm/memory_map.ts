@@ -110,6 +110,13 @@ const offsets: Readonly<Record<LayoutName, Offsets>> = {
   },
 };
 
+/**
+ * A record of 64 bytes shall lie in one line of the host's cache. Where an array begins cannot be asked; glibc puts large blocks
+ * 16 bytes behind the start of a page.
+ */
+const LINE = 64;
+const MALLOC_HEADER = 16;
+
 /** The memory map of a machine, and where fields lie in it. */
 export class MemoryMap extends Int32Array {
   readonly layout: LayoutName;
@@ -168,7 +175,9 @@ export class MemoryMap extends Int32Array {
   constructor(layout: LayoutName, frames: number, pageblockOrder: number, pageSize: number) {
     const o = offsets[layout];
     const overlaid = o.memdesc < 0;
-    super(frames * o.pageWords + (overlaid ? 0 : descriptorWords(frames, o.pageWords, pageSize)));
+    const words = frames * o.pageWords + (overlaid ? 0 : descriptorWords(frames, o.pageWords, pageSize));
+    if (overlaid) super(new ArrayBuffer(words * 4 + LINE), LINE - MALLOC_HEADER, words);
+    else super(words);
     this.layout = layout;
     this.frames = frames;
     this.pageblockOrder = pageblockOrder;
