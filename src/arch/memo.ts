@@ -13,6 +13,7 @@
  *   M2  it is on the chain of that entry, once, and chains hold no other memo entries.
  */
 import { assert } from '../base/errors.ts';
+import { ORDER, SET_SHIFT } from './order.ts';
 import {
   EMPTY,
   HASH,
@@ -29,11 +30,19 @@ import {
 import { checkTlb } from './tlb_check.ts';
 import type { Translator } from './walk.ts';
 
+/** Kinds of access, as in trace/access.ts: 0 load, 1 store, 2 modify, 3 fetch. */
+export const FETCH = 3;
+// Imported names cost a look each time.
+const MULTIPLIER: number = HASH;
+const SHIFT: number = MEMO_SHIFT;
+
 /** Pages of code that are remembered. */
 export const CODE_SIZE = 64;
-/** Rows that scatter.ts looks at together; at first four for each miss that is remembered, for they may be in vain. */
-export const AHEAD = 256;
-const SPANS = 64;
+/** Misses in a row that make a run worth it. */
+export const SCATTERED = 16;
+/** So many are remembered; a hit makes up for some, a fault for all. */
+export const STREAK_MAX = 64;
+export const STREAK_HIT = 4;
 /** Page of an entry that is not in use: no address is near it. */
 export const NO_PAGE: number = -(2 ** 60);
 
@@ -71,10 +80,10 @@ export interface Pass {
   streak: number;
   lookedFrom: number;
   lookedTo: number;
-  readonly leaves: Int32Array;
-  /** Tables of PMD entries that were found, by a hash: the number of what they span, and theirs. */
-  readonly spans: Int32Array;
   seen: number;
+  /** The stamp of the next row of scatter.ts. */
+  stamp: number;
+  filledFrom: number;
   /** What was refused: configuration, address of the page, what it wanted. */
   faultConfig: number;
   faultAddress: number;
@@ -107,15 +116,49 @@ export function pass(translators: readonly Translator[]): Pass {
     streak: 0,
     lookedFrom: 0,
     lookedTo: 0,
-    leaves: new Int32Array(AHEAD),
-    spans: new Int32Array(SPANS * 2),
     seen: 0,
+    stamp: 1,
+    filledFrom: -1,
     faultConfig: 0,
     faultAddress: 0,
     faultStore: false,
     faultFetch: false,
     refused: false,
   };
+}
+
+/** Rows that the memo knows, from `from` on: the first that it does not. Without a call: the host's compiler would look at all tables anew. */
+export function recall(
+  p: Pass,
+  address: Float64Array,
+  size: Uint16Array,
+  kind: Uint8Array,
+  from: number,
+  to: number,
+): number {
+  const { page, time, hits, kinds, pageBytes, at, code } = p;
+  const perByte = 1 / pageBytes;
+  let now = at[1];
+  let i = from;
+  for (; i < to; i++) {
+    const a = address[i];
+    const k = kind[i];
+    const key = (a * perByte) | 0;
+    const h = Math.imul(key, MULTIPLIER) >>> SHIFT;
+    const inside = a - page[h];
+    // One test of the kind, not one by kind: which it is, nobody can predict.
+    if (inside >= 0 && inside + size[i] <= pageBytes && ((kinds[h] >>> k) & 1) !== 0) {
+      now++;
+      time[h] = now;
+      hits[h]++;
+      continue;
+    }
+    if (k !== FETCH) break;
+    const fetched = a - code[key & (CODE_SIZE - 1)];
+    if (!(fetched >= 0 && fetched + size[i] <= pageBytes)) break;
+  }
+  at[1] = now;
+  return i;
 }
 
 /** Takes a memo entry away: what it knew goes where it belongs. */
@@ -126,11 +169,11 @@ function memoRemove(p: Pass, h: number): void {
   const hits = p.hits[h];
   for (let c = 0, i = h * n; c < n; c++, i++) {
     const x = translators[c];
-    const { links, times, info, order } = x.tlb;
+    const { links, times, info, orders } = x.tlb;
     const s = slot[i];
     if (time > times[s]) {
       times[s] = time;
-      order[links[(s << 2) | LIST] << 1] = 0;
+      orders[(links[(s << 2) | LIST] << SET_SHIFT) | ORDER] = 0;
     }
     x.counts.l1Hits[info[s] & INFO_CLASS] += hits;
     const m = (s << 2) | MEMO;

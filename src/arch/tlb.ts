@@ -6,12 +6,12 @@
  * the least recently used entry of the set (true LRU):
  *
  *   second level and walk caches   the last in the set's order of use goes. The order is a list; in sets of at most sixteen ways it is
- *                                  two words: a digit of four bits a way, the most recent lowest (*ordered*)
+ *                                  in words, with a byte of each key's hash (*ordered*, order.ts)
  *   first level                    the entry used longest ago goes, by time of use. Most of these times stand elsewhere: pages used
  *                                  of late are known to a memo in front (memo.ts), which alone notes when they are used. An
  *                                  entry has a chain of the memo entries that lead to it, and its time is the latest of all.
  *                                  A full array keeps its entries sorted by time, and sorts again when all those have been used since.
- *                                  An ordered set of at most eight ways may know the order of the times of its own as a word too (scatter.ts).
+ *                                  An ordered set of at most eight ways may know the order of the times of its own as a word too (scatter_first.ts).
  *
  * A *class* is a size of translation that page tables can have (a leaf, a group with the contiguous hint, a group that hardware
  * coalesces). A *view* is one way to look for an entry: an array together with one size. Entries of several sizes share an array as
@@ -23,10 +23,12 @@
  *   L3  every entry of a full array that is in use is on the chain of its hash, once, and none else is;
  *   L4  every entry of a set of the second level is on the set's list, or in its word, once; entries not in use stand behind those in
  *       use; a word of the first level that is not 0 has its ways by falling time; every entry of an ordered set has its print;
- *   L5  a view's `live` is the number of entries with its tag.
+ *   L5  a view's `live` is the number of entries with its tag;
+ *   L6  the info of an entry that is not in use is INFO_EMPTY, and of no other.
  */
 import { assert, QuireError } from '../base/errors.ts';
 import type { Cpu, TlbArraySpec } from './cpus.ts';
+import { lastWay, ORDER, ORDER_MAX, placeOfWay, SET_SHIFT, usePlace } from './order.ts';
 import type { PageTableGeometry } from './pgtable.ts';
 
 /** A size of translation. */
@@ -44,6 +46,13 @@ const CLASSES_MAX = 8;
 /** Of an entry: its class, and whether every page of it is known to be writable and dirty. */
 export const INFO_CLASS = 0x0f;
 export const INFO_WRITABLE = 0x40;
+/** An upper entry of page tables. */
+export const INFO_UPPER = 0x10;
+/** Above this a stamp: when a row of scatter.ts brought or used an entry of the second level; 0: before. */
+export const STAMP_SHIFT = 8;
+export const INFO_MASK = 0xff;
+/** Of an entry that is not in use: as if later than any. */
+export const INFO_EMPTY: number = 0x7fffff80;
 /** Views of a tag, and address spaces. */
 export const VIEW_MAX = 16;
 const ASID_MAX = 8;
@@ -62,9 +71,30 @@ export const END: number = 2 ** 52;
 /** An interval of so many entries is looked up one by one; a larger one is found by looking through the array. */
 const ONE_BY_ONE = 64;
 
-/** Ways that two words can order, and one. */
-export const ORDER_MAX = 16;
-export const ORDER_WORD = 8;
+/** Rows that scatter.ts looks at together, a power of two; at first four for each miss that is remembered, for they may be in vain. */
+export const AHEAD = 512;
+/** Stamps are below. */
+export const STAMPS_MAX: number = 2 ** 23 - 1;
+/** Words for tables of PMD entries that were found, two each (look.ts). */
+export const SPAN_WORDS = 128;
+
+/** Where parts of `words` begin. The last are of rows at hand (scatter.ts). */
+export interface WordPlaces {
+  readonly links: number;
+  readonly orders: number;
+  readonly info: number;
+  readonly heads: number;
+  readonly chained: number;
+  readonly uses: number;
+  readonly sorted: number;
+  /** What lookOn found: tables of PMD entries by a hash, number of what they span and their own. */
+  readonly spans: number;
+  /** The word of each row's leaf by its last bits, −1: it has none. */
+  readonly leaves: number;
+  /** Rows that the first level gets, latest first; and how many of a set. */
+  readonly kept: number;
+  readonly counts: number;
+}
 /** Heads of hash chains for an entry, as a power of two: so many that most are empty, which a processor can guess. */
 const HEADS_SHIFT = 4;
 /** Values of `full` and of the first of `viewWords`: sets with lists, one set that is hashed, sets with words of order. */
@@ -94,18 +124,23 @@ export interface Tlb {
   // Entries, and behind those of an array the heads of its lists.
   /** Key and view; −1: empty. */
   readonly tags: Float64Array;
-  readonly info: Uint8Array;
+  /** Everything in 32-bit words that a loop over many accesses reads: one array, because the host looks at each array anew in every turn. */
+  readonly words: Int32Array;
+  /** Where in `words` the following begin, and columns of scatter.ts. */
+  readonly at: WordPlaces;
   /** Four words an entry. */
   readonly links: Int32Array;
+  /** Eight words a list head: order of use of the ways of an ordered set, and prints of their keys (order.ts). First level: the order of `times`, 0 where it is not known; prints by way. */
+  readonly orders: Int32Array;
+  /** Class, INFO_WRITABLE; from STAMP_SHIFT on a stamp. */
+  readonly info: Int32Array;
+  /** Head of each hash chain, of all full arrays; and the number of the head by whose chain an entry is found. */
+  readonly heads: Int32Array;
+  readonly chained: Int32Array;
+  /** Uses that the order does not know yet: the row, or −1 (scatter_walks.ts). */
+  readonly uses: Int32Array;
   /** First level: when it was used last, the memo apart; −1: empty. */
   readonly times: Float64Array;
-  /** Order of use of the ways of an ordered set, at its list head: two words. First level: by `times`; 0: not known. */
-  readonly order: Int32Array;
-  /** A byte of the hash of each key of an ordered set, in order of ways, sixteen a list head; and the same by four. */
-  readonly prints: Uint8Array;
-  readonly printWords: Int32Array;
-  /** Head of each hash chain, of all full arrays. */
-  readonly heads: Int32Array;
 
   // Arrays.
   /** 1: one set that is hashed; ORDERED. */
@@ -153,7 +188,12 @@ export interface Tlb {
 function classesOf(g: PageTableGeometry, coalesces: number): TranslationClass[] {
   const classes: TranslationClass[] = [];
   const add = (level: number, group: number, coalesced: boolean) =>
-    classes.push({ bytes: 2 ** g.levels[level].shift * group, level, group, coalesced });
+    classes.push({
+      bytes: 2 ** g.levels[level].shift * group,
+      level,
+      group,
+      coalesced,
+    });
   for (const [level, { leaf }] of g.levels.entries()) {
     if (!leaf) continue;
     add(level, 1, false);
@@ -214,7 +254,13 @@ export function tlb(cpu: Cpu, g: PageTableGeometry): Tlb {
       if (level > 0 && spec.levels.includes(name)) walkOf[level] = views.push({ array: own, bytes: 2 ** shift }) - 1;
   }
   assert(views.length <= VIEW_MAX, 'tlb: more views than a tag has room for');
-  return build(cpu, g, classes, coalesces, arrays, views, { l1Of, l2Of, walkOf, l1Views, l2Views });
+  return build(cpu, g, classes, coalesces, arrays, views, {
+    l1Of,
+    l2Of,
+    walkOf,
+    l1Views,
+    l2Views,
+  });
 }
 
 function build(
@@ -224,7 +270,13 @@ function build(
   coalesces: number,
   arrays: readonly { entries: number; ways: number }[],
   views: readonly { array: number; bytes: number }[],
-  maps: { l1Of: number[]; l2Of: number[]; walkOf: number[]; l1Views: number; l2Views: number },
+  maps: {
+    l1Of: number[];
+    l2Of: number[];
+    walkOf: number[];
+    l1Views: number;
+    l2Views: number;
+  },
 ): Tlb {
   let slots = 0;
   let heads = 0;
@@ -252,19 +304,41 @@ function build(
     return [r.full, r.base, r.ways, mask, r.sets, r.hash, r.hashShift, r.lists];
   };
   const l1End = rows[cpu.l1.length - 1].lists;
-  const prints = new Uint8Array(slots * ORDER_MAX);
+  let used = 0;
+  const room = (n: number): number => {
+    const first = used;
+    used += Math.ceil(n / 16) * 16;
+    return first;
+  };
+  const at: WordPlaces = {
+    links: room(slots * 4),
+    orders: room(slots << SET_SHIFT),
+    info: room(slots),
+    heads: room(heads),
+    chained: room(slots),
+    uses: room(slots),
+    sorted: room(l1End),
+    spans: room(SPAN_WORDS),
+    leaves: room(AHEAD),
+    kept: room(Math.max(...rows.map((r) => r.ways * r.sets))),
+    counts: room(Math.max(...rows.map((r) => r.sets))),
+  };
+  const words = new Int32Array(used);
+  const part = (from: number, n: number): Int32Array => words.subarray(from, from + n);
   const t: Tlb = {
     cpu: cpu.name,
     geometry,
     classes,
     tags: new Float64Array(slots),
-    info: new Uint8Array(slots),
-    links: new Int32Array(slots * 4),
     times: new Float64Array(slots),
-    order: new Int32Array(slots * 2),
-    prints,
-    printWords: new Int32Array(prints.buffer),
-    heads: new Int32Array(heads),
+    words,
+    at,
+    links: part(at.links, slots * 4),
+    orders: part(at.orders, slots << SET_SHIFT),
+    info: part(at.info, slots),
+    heads: part(at.heads, heads),
+    chained: part(at.chained, slots),
+    uses: part(at.uses, slots).fill(-1),
     full: Uint8Array.from(rows, (r) => r.full),
     base: Int32Array.from(rows, (r) => r.base),
     ways: Int32Array.from(rows, (r) => r.ways),
@@ -272,7 +346,7 @@ function build(
     lists: Int32Array.from(rows, (r) => r.lists),
     hash: Int32Array.from(rows, (r) => r.hash),
     hashShift: Int32Array.from(rows, (r) => r.hashShift),
-    sorted: new Int32Array(l1End),
+    sorted: part(at.sorted, l1End),
     sortedTimes: new Float64Array(l1End),
     sortedAt: new Int32Array(rows.length),
     viewArray: Int32Array.from(views, (v) => v.array),
@@ -299,7 +373,8 @@ function clear(t: Tlb): void {
   const { links } = t;
   t.tags.fill(EMPTY);
   t.times.fill(EMPTY);
-  t.order.fill(0);
+  t.info.fill(INFO_EMPTY);
+  t.orders.fill(0);
   t.heads.fill(-1);
   for (let a = 0; a < t.base.length; a++) {
     t.sortedAt[a] = t.lists[a];
@@ -317,7 +392,7 @@ function clear(t: Tlb): void {
       for (let w = t.ways[a] - 1; w >= 0; w--) {
         const s = t.base[a] + set * t.ways[a] + w;
         links[s * 4 + LIST] = head;
-        if (t.full[a] === ORDERED) pushWay(t.order, head, w);
+        if (t.full[a] === ORDERED) t.orders[(head << SET_SHIFT) | ORDER | (w >> 3)] |= w << ((w & 7) << 2);
         else pushFront(links, s);
       }
     }
@@ -385,56 +460,6 @@ export function toFront(links: Int32Array, s: number): void {
   links[head] = s;
 }
 
-/** Puts a way before all others of the order of a list head; the last of sixteen falls out. */
-function pushWay(order: Int32Array, head: number, way: number): void {
-  const at = head << 1;
-  order[at | 1] = (order[at | 1] << 4) | (order[at] >>> 28);
-  order[at] = (order[at] << 4) | way;
-}
-
-/** Makes a way of an ordered set the first of the order. */
-export function useWay(order: Int32Array, head: number, way: number): void {
-  const at = head << 1;
-  const low = order[at];
-  // Digits that are `way` are 0 here; the lowest of these leaves its top bit.
-  const digits = low ^ Math.imul(way, 0x11111111);
-  const zeros = (digits - 0x11111111) & ~digits & 0x88888888;
-  if (zeros !== 0) {
-    const i = 28 - Math.clz32(zeros & -zeros);
-    order[at] = (low & ~((16 << i) - 1)) | ((low & ((1 << i) - 1)) << 4) | way;
-    return;
-  }
-  const high = order[at | 1];
-  let i = 0;
-  while (((high >>> i) & 15) !== way) i = (i + 4) | 0;
-  order[at | 1] = (high & ~((16 << i) - 1)) | ((high & ((1 << i) - 1)) << 4) | (low >>> 28);
-  order[at] = (low << 4) | way;
-}
-
-/** The last way of an ordered set, which becomes the first of the order. */
-export function turnWay(order: Int32Array, head: number, ways: number): number {
-  const at = head << 1;
-  const low = order[at];
-  if (ways <= ORDER_WORD) {
-    const last = (ways << 2) - 4;
-    const way = (low >>> last) & 15;
-    order[at] = ((low << 4) | way) & ((16 << last) - 1);
-    return way;
-  }
-  const last = (ways << 2) - 36;
-  const high = order[at | 1];
-  const way = (high >>> last) & 15;
-  order[at | 1] = ((high << 4) | (low >>> 28)) & ((16 << last) - 1);
-  order[at] = (low << 4) | way;
-  return way;
-}
-
-/** Makes a way of an ordered set the last of the order. */
-function lastWay(order: Int32Array, head: number, ways: number, way: number): void {
-  useWay(order, head, way);
-  for (let n = 1; n < ways; n++) turnWay(order, head, ways);
-}
-
 /** Notes a use of an entry of the second level or of a walk cache. */
 export function use(t: Tlb, v: number, s: number): void {
   const { links, viewWords } = t;
@@ -446,13 +471,21 @@ export function use(t: Tlb, v: number, s: number): void {
   const head = links[(s << 2) | LIST];
   const ways = viewWords[q + VIEW_WAYS];
   const first = (viewWords[q + VIEW_BASE] + Math.imul((head - viewWords[q + VIEW_LISTS]) | 0, ways)) | 0;
-  useWay(t.order, head, (s - first) | 0);
+  const at = head << SET_SHIFT;
+  usePlace(t.orders, at, placeOfWay(t.orders, at, (s - first) | 0));
 }
 
-/** Takes an entry off its hash chain. `hash`, `shift`: of its array. */
-export function unchain(t: Tlb, s: number, hash: number, shift: number): void {
+/** Puts an entry on the hash chain of head `h`. */
+export function chain(t: Tlb, s: number, h: number): void {
+  t.links[(s << 2) | CHAIN] = t.heads[h];
+  t.heads[h] = s;
+  t.chained[s] = h;
+}
+
+/** Takes an entry off its hash chain. */
+export function unchain(t: Tlb, s: number): void {
   const { links, heads } = t;
-  const h = (hash + (Math.imul(keyOfTag(t.tags[s]), HASH) >>> shift)) | 0;
+  const h = t.chained[s];
   let at = heads[h];
   if (at === s) {
     heads[h] = links[(s << 2) | CHAIN];
@@ -471,18 +504,19 @@ export function tlbSetAsid(t: Tlb, asid: number): void {
 /** Empties an entry, which makes room before all others. Of the first level: no memo entry may lead to it. */
 export function tlbDrop(t: Tlb, a: number, s: number): void {
   const { links } = t;
-  if (t.full[a] === 1) unchain(t, s, t.hash[a], t.hashShift[a]);
+  if (t.full[a] === 1) unchain(t, s);
   t.live[viewOfTag(t.tags[s])]--;
   t.tags[s] = EMPTY;
+  t.info[s] = INFO_EMPTY;
   const head = links[s * 4 + LIST];
   if (a < t.l1Arrays) {
     t.times[s] = EMPTY;
-    t.order[head << 1] = 0;
+    t.orders[(head << SET_SHIFT) | ORDER] = 0;
     t.sortedAt[a] = t.lists[a];
     return;
   }
   if (t.full[a] === ORDERED) {
-    lastWay(t.order, head, t.ways[a], (s - t.base[a]) % t.ways[a]);
+    lastWay(t.orders, head << SET_SHIFT, t.ways[a], (s - t.base[a]) % t.ways[a]);
     return;
   }
   unlink(links, s);

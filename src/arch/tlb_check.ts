@@ -1,14 +1,20 @@
 import { assert } from '../base/errors.ts';
-import { CHAIN, HASH, keyOfTag, ORDER_MAX, ORDERED, PREV, PRINT_SHIFT, type Tlb, tlbFind, viewOfTag } from './tlb.ts';
+import { ORDER, ORDER_MAX } from './order.ts';
+import { CHAIN, HASH, INFO_EMPTY, keyOfTag, ORDERED, PREV, PRINT_SHIFT, type Tlb, tlbFind, viewOfTag } from './tlb.ts';
 
-/** Walks the invariants L1–L5 of tlb.ts and throws at the first that is broken. For tests. */
+/** Walks the invariants L1–L6 of tlb.ts and throws at the first that is broken. For tests. */
 export function checkTlb(t: Tlb): void {
   const live = new Int32Array(t.views);
   for (let a = 0; a < t.base.length; a++) {
     const seen = new Set<number>();
     for (let s = t.base[a]; s < t.lists[a]; s++) {
       const tag = t.tags[s];
+      assert(tag < 0 === (t.info[s] === INFO_EMPTY), 'L6: an entry that does not know whether it is in use');
       if (tag < 0) continue;
+      assert(
+        t.full[a] !== 1 || t.chained[s] === t.hash[a] + (Math.imul(keyOfTag(tag), HASH) >>> t.hashShift[a]),
+        'L3: the head',
+      );
       assert(!seen.has(tag), 'L1: a tag twice in an array');
       seen.add(tag);
       assert(t.viewArray[viewOfTag(tag)] === a, 'L1: a tag of another array');
@@ -38,18 +44,37 @@ function checkSet(t: Tlb, a: number, set: number): void {
   assert(n === t.ways[a], 'L4: an entry that is not on its list');
 }
 
-function checkOrder(t: Tlb, a: number, set: number): void {
+/** `ways` by place of their prints. */
+function checkPrints(t: Tlb, a: number, set: number, ways: readonly number[]): void {
   const head = t.lists[a] + set;
-  for (let w = 0; w < t.ways[a]; w++) {
+  for (const [n, w] of ways.entries()) {
     const tag = t.tags[t.base[a] + set * t.ways[a] + w];
     const print = Math.imul(keyOfTag(tag), HASH) >>> PRINT_SHIFT;
-    assert(tag < 0 || t.prints[head * ORDER_MAX + w] === print, 'L4: an entry with the print of another');
+    assert(
+      tag < 0 || ((t.orders[head * 8 + (n >> 2)] >>> ((n & 3) * 8)) & 255) === print,
+      'L4: an entry with the print of another',
+    );
   }
-  if (a < t.l1Arrays && t.order[head * 2] === 0) return;
-  const ways = Array.from({ length: t.ways[a] }, (_, w) => (t.order[head * 2 + (w >> 3)] >>> ((w & 7) * 4)) & 15);
+}
+
+function checkOrder(t: Tlb, a: number, set: number): void {
+  const head = t.lists[a] + set;
+  if (a < t.l1Arrays)
+    checkPrints(
+      t,
+      a,
+      set,
+      Array.from({ length: t.ways[a] }, (_, w) => w),
+    );
+  if (a < t.l1Arrays && t.orders[head * 8 + ORDER] === 0) return;
+  const ways = Array.from(
+    { length: t.ways[a] },
+    (_, w) => (t.orders[head * 8 + ORDER + (w >> 3)] >>> ((w & 7) * 4)) & 15,
+  );
   assert(new Set(ways).size === t.ways[a] && Math.max(...ways) < t.ways[a], 'L4: a way twice in the order');
   for (let w = t.ways[a]; w < ORDER_MAX; w++)
-    assert(((t.order[head * 2 + (w >> 3)] >>> ((w & 7) * 4)) & 15) === 0, 'L4: more ways than the set has');
+    assert(((t.orders[head * 8 + ORDER + (w >> 3)] >>> ((w & 7) * 4)) & 15) === 0, 'L4: more ways than the set has');
+  if (a >= t.l1Arrays) checkPrints(t, a, set, ways);
   const slots = ways.map((w) => t.base[a] + set * t.ways[a] + w);
   for (let i = 1; i < slots.length; i++) {
     assert(!(t.tags[slots[i]] >= 0 && t.tags[slots[i - 1]] < 0), 'L4: an entry in use behind one that is not');

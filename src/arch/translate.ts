@@ -15,23 +15,30 @@
 import {
   CODE_SIZE,
   entryDrop,
+  FETCH,
   memoFill,
   memoOf,
   NO_PAGE,
   type Pass,
+  recall,
+  SCATTERED,
+  STREAK_HIT,
+  STREAK_MAX,
   settle,
   victimOfFull,
   victimOfSet,
 } from './memo.ts';
-import { SCATTERED, STREAK_HIT, STREAK_MAX, scatter } from './scatter.ts';
+import { ORDER, SET_SHIFT, setPrint } from './order.ts';
+import { scatter } from './scatter.ts';
 import {
   CHAIN,
+  chain,
   END,
   HASH,
   INFO_CLASS,
+  INFO_MASK,
   INFO_WRITABLE,
   LIST,
-  MEMO_SHIFT,
   ORDERED,
   PRINT_SHIFT,
   TAG_UNIT,
@@ -49,15 +56,9 @@ import {
 } from './tlb.ts';
 import { fetchFrom, insertListed, miss, storeThrough, type WalkedTables } from './walk.ts';
 
-/** Kinds of access, as in trace/access.ts: 0 load, 1 store, 2 modify, 3 fetch. */
-const FETCH = 3;
 /** Bits by kind. */
 const LOADS = 1;
 const LOADS_AND_STORES = 7;
-
-// Imported names cost a look each time.
-const MULTIPLIER: number = HASH;
-const SHIFT: number = MEMO_SHIFT;
 
 /**
  * Translates rows [from, to) until one has no translation in some configuration: returns its row, or `to`. `tables` and `tops` (the number
@@ -88,7 +89,7 @@ export function translate(
     if (p.streak >= SCATTERED) {
       const was = i;
       i = scatter(p, tables, tops, address, size, kind, i, to);
-      for (let row = was; row < i; row++) fresh[p.freshCount++] = row;
+      addRows(p, was, i);
     } else i = recall(p, address, size, kind, i, to);
     if (i >= to) return to;
     fresh[p.freshCount++] = i;
@@ -100,31 +101,12 @@ export function translate(
   }
 }
 
-/** Rows that the memo knows, from `from` on: the first that it does not. Without a call: the host's compiler would look at all tables anew. */
-function recall(p: Pass, address: Float64Array, size: Uint16Array, kind: Uint8Array, from: number, to: number): number {
-  const { page, time, hits, kinds, pageBytes, at, code } = p;
-  const perByte = 1 / pageBytes;
-  let now = at[1];
-  let i = from;
-  for (; i < to; i++) {
-    const a = address[i];
-    const k = kind[i];
-    const key = (a * perByte) | 0;
-    const h = Math.imul(key, MULTIPLIER) >>> SHIFT;
-    const inside = a - page[h];
-    // One test of the kind, not one by kind: which it is, nobody can predict.
-    if (inside >= 0 && inside + size[i] <= pageBytes && ((kinds[h] >>> k) & 1) !== 0) {
-      now++;
-      time[h] = now;
-      hits[h]++;
-      continue;
-    }
-    if (k !== FETCH) break;
-    const fetched = a - code[key & (CODE_SIZE - 1)];
-    if (!(fetched >= 0 && fetched + size[i] <= pageBytes)) break;
-  }
-  at[1] = now;
-  return i;
+/** Rows that the memo did not know. */
+function addRows(p: Pass, from: number, to: number): void {
+  const { fresh } = p;
+  const before = p.freshCount - from;
+  for (let row = from; row < to; row = (row + 1) | 0) fresh[(before + row) | 0] = row;
+  p.freshCount = before + to;
 }
 
 /** Leaves out the access that was refused: its program was killed there, or the trace is wrong. Returns the next row. */
@@ -215,11 +197,11 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
   if (slot >= 0) {
     if (c === 0 && p.streak > 0) p.streak = Math.max(0, p.streak - STREAK_HIT);
     if (stores && (info[slot] & INFO_WRITABLE) === 0 && !storeThrough(x, pt, top, at, slot)) return false;
-    is = info[slot];
+    is = info[slot] & INFO_MASK;
     if (v < l1Views) {
       x.counts.l1Hits[is & INFO_CLASS]++;
       t.times[slot] = at[1];
-      t.order[links[(slot << 2) | LIST] << 1] = 0;
+      t.orders[(links[(slot << 2) | LIST] << SET_SHIFT) | ORDER] = 0;
       p.found[c] = slot;
       p.noted = true;
       return true;
@@ -240,12 +222,8 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
   const key = Math.floor(page * viewPerByte[v]);
   if (viewWords[q] === 1) {
     slot = victimOfFull(p, c, t.viewArray[v]);
-    const hash = viewWords[q + VIEW_HASH];
-    const shift = viewWords[q + VIEW_SHIFT];
-    if (tags[slot] >= 0) unchain(t, slot, hash, shift);
-    const h = (hash + (Math.imul(key, HASH) >>> shift)) | 0;
-    links[(slot << 2) | CHAIN] = heads[h];
-    heads[h] = slot;
+    if (tags[slot] >= 0) unchain(t, slot);
+    chain(t, slot, (viewWords[q + VIEW_HASH] + (Math.imul(key, HASH) >>> viewWords[q + VIEW_SHIFT])) | 0);
   } else {
     const mask = viewWords[q + VIEW_MASK];
     const sets = viewWords[q + VIEW_SETS];
@@ -254,13 +232,13 @@ function enter(p: Pass, c: number, pt: WalkedTables, top: number, stores: boolea
     const first = (viewWords[q + VIEW_BASE] + Math.imul(set, ways)) | 0;
     slot = victimOfSet(p, c, first, (first + ways) | 0);
     if (viewWords[q] === ORDERED)
-      t.prints[(links[(slot << 2) | LIST] << 4) | (slot - first)] = Math.imul(key, HASH) >>> PRINT_SHIFT;
+      setPrint(t.orders, links[(slot << 2) | LIST] << SET_SHIFT, slot - first, Math.imul(key, HASH) >>> PRINT_SHIFT);
   }
   const was = tags[slot];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;
   tags[slot] = key * TAG_UNIT + viewTag[v];
   t.times[slot] = at[1];
-  t.order[links[(slot << 2) | LIST] << 1] = 0;
+  t.orders[(links[(slot << 2) | LIST] << SET_SHIFT) | ORDER] = 0;
   info[slot] = is;
   live[v]++;
   p.found[c] = slot;

@@ -7,11 +7,14 @@
  * what it read in them; of walk caches only the one that it starts from is touched.
  */
 import type { Cpu } from './cpus.ts';
+import { SET_SHIFT, turnWay } from './order.ts';
 import type { PageTableGeometry } from './pgtable.ts';
 import {
   CHAIN,
+  chain,
   HASH,
   INFO_CLASS,
+  INFO_UPPER,
   INFO_WRITABLE,
   ORDERED,
   PREV,
@@ -20,7 +23,6 @@ import {
   type Tlb,
   tlb,
   toFront,
-  turnWay,
   unchain,
   use,
   VIEW_BASE,
@@ -235,13 +237,13 @@ export function walkReferences(x: Translator, at: Float64Array): number {
     use(t, v, s);
     break;
   }
-  for (let n = from - 1; n > x.leafLevel; n--) if (walkOf[n] >= 0) t.info[insertListed(t, walkOf[n], at)] = 0;
+  for (let n = from - 1; n > x.leafLevel; n--) if (walkOf[n] >= 0) t.info[insertListed(t, walkOf[n], at)] = INFO_UPPER;
   return from - x.leafLevel;
 }
 
 /** Makes room in an array of the second level or a walk cache for at[0] in view `v`, which is not there. Returns the entry: the most recent. */
 export function insertListed(t: Tlb, v: number, at: Float64Array): number {
-  const { viewWords, links, tags, heads, live, order } = t;
+  const { viewWords, links, tags, live } = t;
   const q = v << 3;
   const key = Math.floor(at[0] * t.viewPerByte[v]);
   const mask = viewWords[q + VIEW_MASK];
@@ -252,19 +254,14 @@ export function insertListed(t: Tlb, v: number, at: Float64Array): number {
   let s: number;
   if (ordered) {
     const ways = viewWords[q + VIEW_WAYS];
-    const way = turnWay(order, head, ways);
+    const way = turnWay(t.orders, head << SET_SHIFT, ways, Math.imul(key, HASH) >>> PRINT_SHIFT);
     s = (viewWords[q + VIEW_BASE] + Math.imul(set, ways) + way) | 0;
-    t.prints[(head << 4) | way] = Math.imul(key, HASH) >>> PRINT_SHIFT;
   } else s = links[(head << 2) | PREV];
   const was = tags[s];
   if (was >= 0) live[was & (VIEW_MAX - 1)]--;
   if (viewWords[q] === 1) {
-    const hash = viewWords[q + VIEW_HASH];
-    const shift = viewWords[q + VIEW_SHIFT];
-    if (was >= 0) unchain(t, s, hash, shift);
-    const h = (hash + (Math.imul(key, HASH) >>> shift)) | 0;
-    links[(s << 2) | CHAIN] = heads[h];
-    heads[h] = s;
+    if (was >= 0) unchain(t, s);
+    chain(t, s, (viewWords[q + VIEW_HASH] + (Math.imul(key, HASH) >>> viewWords[q + VIEW_SHIFT])) | 0);
   }
   if (!ordered) toFront(links, s);
   tags[s] = key * TAG_UNIT + t.viewTag[v];
