@@ -47,8 +47,9 @@ export interface ReadRun {
   /** Out: bytes read by the rows done, and rows that there was no memory for. */
   bytes: number;
   outOfMemory: number;
-  /** Scratch: positions in the column of slots; their complement where the slot is not of a leaf; NOT_THERE. */
+  /** Scratch: positions in the column of slots; their complement where the slot is not of a leaf; NOT_PLAIN. And the pages read. */
   readonly slots: Int32Array;
+  readonly indexes: Int32Array;
   /** Scratch: leaves of the file's tree, plus 1, by index >>> 6; 0: not known. Good while no node has been freed since. */
   leaves: Int32Array;
   leavesOf: MappingId;
@@ -68,6 +69,7 @@ export const readRun = (offset: Float64Array, length: Float64Array, nsPerCall: n
   bytes: 0,
   outOfMemory: 0,
   slots: new Int32Array(AHEAD),
+  indexes: new Int32Array(AHEAD),
   leaves: new Int32Array(0),
   leavesOf: 0 as MappingId,
   leavesFreed: 0,
@@ -75,7 +77,7 @@ export const readRun = (offset: Float64Array, length: Float64Array, nsPerCall: n
   seen: 0,
 });
 
-const NOT_THERE = -0x80000000;
+const NOT_PLAIN = -0x80000000;
 
 /** What is known of the leaves of the run's file. */
 function leavesKnown(m: Machine, run: ReadRun): Int32Array {
@@ -89,9 +91,9 @@ function leavesKnown(m: Machine, run: ReadRun): Int32Array {
   return run.leaves;
 }
 
-/** Finds the slots of rows [from, to) and touches what they hold. */
-function look(m: Machine, run: ReadRun, head: number, from: number, to: number): void {
-  const { offset, slots: at } = run;
+/** Finds the slots of rows [from, to), of a file of `size` bytes, and touches what they hold. */
+function look(m: Machine, run: ReadRun, size: number, head: number, from: number, to: number): void {
+  const { offset, length, slots: at, indexes } = run;
   const { slots, shift } = m.pages.nodes;
   const { map } = m;
   const perByte = m.pagesPerByte;
@@ -99,9 +101,12 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
   const top = shift[root];
   const leaves = leavesKnown(m, run);
   for (let i = from, j = 0; i < to; i++, j++) {
-    const index = (offset[i] * perByte) | 0;
-    if (top < 24 && index >>> (top + 6) !== 0) {
-      at[j] = NOT_THERE;
+    const pos = offset[i];
+    const index = (pos * perByte) | 0;
+    const end = pos + length[i];
+    indexes[j] = index;
+    if (end > size || end === pos || (((end - 1) * perByte) | 0) !== index || (top < 24 && index >>> (top + 6) !== 0)) {
+      at[j] = NOT_PLAIN;
       continue;
     }
     const leaf = leaves[index >>> 6];
@@ -129,8 +134,9 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
   let seen = 0;
   for (let j = to - from - 1; j >= 0; j--) {
     const p = at[j];
-    const slot = p ^ (p >> 31);
-    const word = slots[(slot & 0x7fffffff) << 1];
+    // What is not plain looks at the first slot of all.
+    const slot = p === NOT_PLAIN ? 0 : p ^ (p >> 31);
+    const word = slots[slot << 1];
     const none = word >> 31;
     seen ^= map[(word & ~none) * WORDS];
   }
@@ -143,18 +149,20 @@ function look(m: Machine, run: ReadRun, head: number, from: number, to: number):
  */
 export function filemapReadRandom(m: Machine, run: ReadRun): number {
   const { files, spaces, pages, map, release } = m;
-  const { file, offset, length, to, slots: at, nsPerCall, nsPerByte, misses } = run;
+  const { file, offset, length, to, slots: at, indexes, nsPerCall, nsPerByte, misses } = run;
   const mapping = files.mapping[file] as MappingId;
   const size = spaces.size[mapping];
   const perByte = m.pagesPerByte;
   const byFolio = release.markAccessedFirst === 'folio';
   let { slots } = pages.nodes;
   let { now } = m;
-  let last = files.prevPos[file];
+  const before = files.prevPos[file];
   // The page that the last read counts for, when the next one asks whether it is the same.
-  let lastPage = Math.floor((byFolio ? last - 1 : last) * perByte);
+  let lastPage = Math.floor((byFolio ? before - 1 : before) * perByte);
   let bytes = 0;
   let i = run.from;
+  // The last row that was read.
+  let done = i - 1;
   run.bytes = 0;
   run.outOfMemory = 0;
   if ((files.fmode[file] & FMODE_RANDOM) === 0 || spaces.minOrder[mapping] !== 0) return i;
@@ -170,14 +178,11 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
       stop = Math.min(i + AHEAD, to);
       shape = pages.shape;
       slots = pages.nodes.slots;
-      look(m, run, head, from, stop);
+      look(m, run, size, head, from, stop);
     }
-    const pos = offset[i];
-    const count = length[i];
-    const end = pos + count;
-    const index = (pos * perByte) | 0;
     const p = at[i - from];
-    if (end > size || (((end - 1) * perByte) | 0) !== index || count === 0 || p === NOT_THERE) break;
+    if (p === NOT_PLAIN) break;
+    const index = indexes[i - from];
     const slot = p ^ (p >> 31);
     let e = slots[slot << 1];
     if (e < -0x40000000) e = slots[((slot & ~63) | (e & 63)) << 1];
@@ -189,7 +194,7 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
       if (e > 0) spent += misses.ns;
       else {
         missClose(m, misses);
-        files.prevPos[file] = last;
+        if (done >= run.from) files.prevPos[file] = offset[done] + length[done];
         e = readMiss(m, mapping, index, p);
         spent = m.now;
         if (e === 0) {
@@ -211,14 +216,15 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
       if ((flags & PG_referenced) === 0) map[w] = flags | PG_referenced;
       else if ((flags & (PG_active | PG_unevictable)) === 0) folioMarkAccessed(m, e as FolioId);
     }
-    last = end;
-    lastPage = byFolio ? index : (end * perByte) | 0;
+    done = i;
+    const count = length[i];
+    lastPage = byFolio ? index : ((offset[i] + count) * perByte) | 0;
     bytes += count;
     now = spent + count * nsPerByte;
   }
   missClose(m, misses);
   m.now = now;
-  files.prevPos[file] = last;
+  if (done >= run.from) files.prevPos[file] = offset[done] + length[done];
   run.bytes = bytes;
   return i;
 }
