@@ -13,14 +13,15 @@ const notes = chromium === undefined ? ['browser tests: not run, no chromium on 
 /** A test that hangs ends; none is meant to be fast. */
 const testTimeout = 180_000;
 const node = { test: { name: 'node', include: ['test/**/*.test.ts'], exclude: ['**/*.browser.test.ts'], testTimeout } };
-/** The engine's tests on another layout of the memory map: MEMMAP, or memdesc8. Long random runs take one in turns as it is. */
+/** The engine's tests on another layout of the memory map: all of them on MEMMAP, or the quicker ones on memdesc8. */
+const { MEMMAP } = process.env;
 const layout = {
   test: {
     name: 'layout',
     include: ['test/{mm,fs}/**/*.test.ts', 'test/lab/{vectors,memory_golden,access_replay,access_contpte}.test.ts'],
-    exclude: ['**/*.node.test.ts', '**/*.browser.test.ts'],
+    exclude: ['**/*.browser.test.ts', ...(MEMMAP === undefined ? ['**/*.node.test.ts'] : [])],
     setupFiles: ['test/help/memmap.ts'],
-    provide: { memmap: (process.env.MEMMAP ?? 'memdesc8') as LayoutName },
+    provide: { memmap: (MEMMAP ?? 'memdesc8') as LayoutName },
     testTimeout,
   },
 };
