@@ -84,6 +84,45 @@ const inSecondLevel: Cpu = odd(
   ],
 );
 
+/** A second level that forgets what the first still has. */
+const smallSecond: Cpu = odd(
+  'small second level',
+  [{ entries: 12, ways: 0, sizes: [4 * K] }],
+  [{ entries: 16, ways: 4, sizes: [4 * K] }],
+  [
+    { levels: ['PMD'], entries: 8, ways: 0 },
+    { levels: ['PUD', 'PGD'], entries: 3, ways: 0 },
+  ],
+);
+const smallTogether: Cpu = odd(
+  'small second level with PMD entries',
+  [{ entries: 20, ways: 0, sizes: [4 * K] }],
+  [{ entries: 24, ways: 6, sizes: [4 * K] }],
+  [
+    { levels: ['PMD'], entries: 0, ways: 0, inSecondLevel: true },
+    { levels: ['PUD', 'PGD'], entries: 3, ways: 0 },
+  ],
+);
+
+/** Huge pages in an array of their own, and cut on the second level. */
+const cut: Cpu = odd(
+  'cut',
+  [
+    { entries: 24, ways: 3, sizes: [4 * K] },
+    { entries: 2, ways: 0, sizes: [2 * M] },
+  ],
+  [{ entries: 64, ways: 8, sizes: [4 * K] }],
+  ordered.walkCaches,
+);
+
+/** Larger entries on the first level than on the second. */
+const pieces: Cpu = odd(
+  'pieces',
+  [{ entries: 12, ways: 0, sizes: [4 * K, 64 * K] }],
+  [{ entries: 64, ways: 8, sizes: [16 * K] }],
+  ordered.walkCaches,
+);
+
 /** An address space that fills on faults: base pages, some in order; groups; PMD leaves. Two of them with one seed do the same. */
 class World {
   readonly tables: Tables;
@@ -175,8 +214,12 @@ class World {
 
 const ROWS = 4096;
 
-/** Every other stretch of pages lies in another gigabyte. */
-const placeOf = (page: number, bytes: number): number => 2 ** 46 + ((page & 64) !== 0 ? 2 ** 39 : 0) + page * bytes;
+/** Every other stretch of pages lies in another gigabyte; a few in gigabytes that are seldom used. */
+function placeOf(page: number, bytes: number): number {
+  const stretch = page >> 6;
+  const seldom = stretch % 16 === 5 ? 1 + (Math.floor(stretch / 16) % 4) : 0;
+  return 2 ** 46 + ((stretch & 1) !== 0 ? 2 ** 39 : 0) + seldom * 2 ** 36 + page * bytes;
+}
 
 /** Accesses with runs, alternations, near and far pages, and some across a page's end; on request half of them any page at all. */
 function fill(
@@ -294,6 +337,12 @@ const cases: [string, readonly Cpu[], PageTableGeometry, number, boolean, boolea
   ['misses, groups that hardware coalesces', [inSecondLevel], x86_64, 12_000, false, true, 'neighbours'],
   ['misses, groups and pages', [inSecondLevel], x86_64, 12_000, false, true],
   ['misses, groups with the hint', [wide], arm64_4k, 12_000, false, true, 'neighbours'],
+  ['misses, small second level', [smallSecond], x86_64, 220, false, true, 'any'],
+  ['misses, small second level, many tables', [smallSecond], x86_64, 900, false, true, 'any'],
+  ['misses, small second level with PMD entries', [smallTogether], x86_64, 220, false, true, 'any'],
+  ['misses, small second level with PMD entries, many tables', [smallTogether], x86_64, 900, false, true, 'any'],
+  ['misses, huge pages cut', [cut], x86_64, 6000, true, true, 'any'],
+  ['misses, groups in pieces', [pieces], arm64_4k, 2000, false, true, 'neighbours'],
   ['misses, two at once', [wide, inSecondLevel], x86_64, 6000, false, true, 'any'],
   ['misses, Zen 3', ['zen3'].map(cpuNamed), x86_64, 20_000, false, true, 'any'],
   ['misses, Zen 5', ['zen5'].map(cpuNamed), x86_64, 40_000, false, true, 'any'],
