@@ -353,7 +353,8 @@ export class Requests {
       const folios = error !== null || core.listened ? core.foliosIn(inode.mapping, r.from, r.to) : NOBODY;
       core.fs.endWrite(core.m, inode.mapping, r.from, r.to - r.from, error === null);
       if (error !== null) core.fs.redirty(core.m, inode.mapping, r.from, r.to - r.from);
-      core.ended(folios, error === null ? null : { error, alone: true });
+      // Who waits to change one of these goes on: the inode has noted the failure, and tells each writer once.
+      core.ended(folios, null);
     }
   }
 
