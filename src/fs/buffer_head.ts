@@ -195,7 +195,7 @@ export abstract class BufferHeadFs extends BlockFs {
       if (folio === 0) m.wait = folio;
       return false;
     }
-    if (this.holeEdges === 'looked-up') folioMarkAccessed(m, folio);
+    if (this.holeEdges !== 'skipped') folioMarkAccessed(m, folio);
     const hole = !mapped && this.holeEdges === 'looked-up';
     if (hole) this.attachState(m, mapping, folio);
     if (hole) {

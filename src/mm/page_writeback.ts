@@ -4,7 +4,8 @@
  * A folio is dirty as a whole for accounting and for the tree's mark, however little of it was written; the file system
  * knows the blocks. Write-back walks a file's marked folios in order: an integrity walk (fsync) first copies DIRTY to
  * TOWRITE, so that it ends however fast others dirty, and waits for what is under write-back; an ordinary walk skips that.
- * Consecutive blocks of consecutive folios go out as one request.
+ * Consecutive blocks of consecutive folios go out as one request. Walks go by batches of folios, and who lets go of the first
+ * batch carries out what waits for the LRU. @kernel mm/swap.c __folio_batch_release (6.18)
  */
 import {
   XA_MARK_DIRTY,
@@ -21,6 +22,7 @@ import { type FolioId, type MappingId, PGOFF_MAX } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { folioClear, folioIndex, folioMapping, folioNextIndex, folioNrPages, folioSet, folioTest } from './mm_types.ts';
 import { PG } from './page_flags.ts';
+import { lruAddDrain } from './swap.ts';
 import { folioMkclean } from './unmap_mapping.ts';
 import { V } from './vmstat.ts';
 
@@ -130,9 +132,11 @@ export function filemapFdatawriteRange(
     }
   }
   let done = true;
+  let found = false;
   for (let i = first; i <= last; ) {
     const e = xaFindMarked(pages, spaces.head[mapping] as number, i, last, mark);
     if (e === 0) break;
+    found = true;
     const folio = e as FolioId;
     i = folioNextIndex(map, folio);
     const busy = folioTest(map, folio, PG.PG_locked) || folioTest(map, folio, PG.PG_writeback);
@@ -150,6 +154,7 @@ export function filemapFdatawriteRange(
     }
   }
   submitBio(m, wbc);
+  if (found) lruAddDrain(m);
   if (done && !xaMarked(pages, spaces.head[mapping] as number, XA_MARK_DIRTY)) spaces.dirtiedWhen[mapping] = 0;
   return done;
 }
@@ -158,6 +163,7 @@ export function filemapFdatawriteRange(
 export function filemapFdatawaitRange(m: Machine, mapping: MappingId, first: number, last: number): boolean {
   const e = xaFindMarked(m.pages, m.spaces.head[mapping] as number, first, last, XA_MARK_WRITEBACK);
   if (e === 0) return true;
+  lruAddDrain(m);
   m.wait = e as FolioId;
   return false;
 }
@@ -174,6 +180,8 @@ export function vfsFsync(m: Machine, mapping: MappingId): boolean {
 
 /** sync(2); false when it must be called again. @kernel fs/sync.c ksys_sync (6.18) */
 export function ksysSync(m: Machine): boolean {
+  // It waits for what anybody has under write-back, and somebody always has.
+  lruAddDrain(m);
   for (let s = 1; s < m.nrSpaces; s++)
     if (m.spaces.head[s] !== 0) filemapFdatawriteRange(m, s as MappingId, 0, PGOFF_MAX, false);
   for (let s = 1; s < m.nrSpaces; s++)

@@ -61,7 +61,7 @@ export const batchesInit = (size: number = BATCH_SIZE): FolioBatches => ({
   folios: new Int32Array(NR_BATCHES * (size + 1)),
 });
 
-const { PG_active, PG_dirty, PG_dropbehind, PG_head, PG_locked, PG_lru, PG_reclaim, PG_referenced } = PG;
+const { PG_active, PG_dirty, PG_dropbehind, PG_head, PG_locked, PG_lru, PG_referenced } = PG;
 const { PG_swapbacked, PG_unevictable, PG_workingset, PG_writeback, PG_mlocked } = PG;
 /** A folio with one of these is not added in the plain way. */
 const NOT_PLAIN_ADD = PG_head | PG_mlocked | PG_unevictable;
@@ -110,23 +110,18 @@ function lruMoveTail(m: Machine, f: FolioId, flags: number): void {
 }
 
 /**
- * A folio that could not be invalidated: written back it will go soon, so it leaves the active list; clean, it is next. Not what a
- * program has mapped.
+ * A clean folio that could not be invalidated is next. Not what a program has mapped; nor, on the live kernel, what is dirty or being
+ * written, which its sources would have leave the active list, to go when it has been written.
  * @kernel mm/swap.c lru_deactivate_file (6.18)
  */
 function lruDeactivateFile(m: Machine, f: FolioId, flags: number): void {
-  if ((flags & PG_unevictable) !== 0 || folioMapped(m, f)) return;
+  if ((flags & (PG_unevictable | PG_writeback | PG_dirty)) !== 0 || folioMapped(m, f)) return;
   const w = f * FOLIO_WORDS;
   const nr = nrPages(m.map, w, flags);
   lruvecDelFolio(m, f);
   m.map[w] = flags & ~(PG_active | PG_referenced);
-  if ((flags & (PG_writeback | PG_dirty)) !== 0) {
-    m.map[w] |= PG_reclaim;
-    lruvecAddFolio(m, f);
-  } else {
-    lruvecAddFolioTail(m, f);
-    m.vmstat[V.pgrotated] += nr;
-  }
+  lruvecAddFolioTail(m, f);
+  m.vmstat[V.pgrotated] += nr;
   if ((flags & PG_active) !== 0) countDeactivated(m, f, nr);
 }
 

@@ -137,15 +137,18 @@ export function truncateInodePagesRange(m: Machine, mapping: MappingId, start: n
   // A file that ends takes the private copies of its pages along; a hole leaves them. @kernel mm/truncate.c truncate_pagecache_range (6.18)
   if (spaces.iMmap[mapping] !== 0) unmapMappingPages(m, mapping, first, stop, end === Number.POSITIVE_INFINITY);
   if (spaces.head[mapping] === 0) return true;
-  // First what lies wholly inside and is free to go.
+  // First what lies wholly inside and is free to go. With it goes what waits for the LRU. @kernel mm/swap.c __folio_batch_release (6.18)
+  let found = false;
   for (let i = first; i < stop; ) {
     const e = xaFind(pages, spaces.head[mapping] as number, i, stop - 1);
     if (e === 0) break;
     const folio = e as FolioId;
     i = folioNextIndex(map, folio);
     if (folioIndex(map, folio) < first || i > stop) continue;
+    found = true;
     if (lock(m, folio)) truncateInodeFolio(m, mapping, folio);
   }
+  if (found) lruAddDrain(m);
   // Then the folios that the edges go through.
   const head = filemapGetFolio(m, mapping, Math.floor(start / page));
   const same = head !== 0 && Math.floor((end - 1) / page) < folioNextIndex(map, head);

@@ -113,7 +113,7 @@ test('a folio that is dropped after use is never marked', () => {
   expect(has(w, f, PG.PG_referenced)).toBe(false);
 });
 
-test('what could not be invalidated goes to the tail, or waits for its write at the head', () => {
+test('what could not be invalidated goes to the tail, but not what is dirty', () => {
   const w = world();
   const [a, b, c] = [add(w, 0), add(w, 1), add(w, 2)];
   deactivateFileFolio(w.m, c);
@@ -121,8 +121,8 @@ test('what could not be invalidated goes to the tail, or waits for its write at 
   expect(w.m.vmstat[V.pgrotated]).toBe(1);
   dirty(w, a);
   deactivateFileFolio(w.m, a);
-  expect(list(w, LRU_INACTIVE_FILE)).toEqual([a, b, c]);
-  expect(has(w, a, PG.PG_reclaim)).toBe(true);
+  expect(list(w, LRU_INACTIVE_FILE)).toEqual([b, a, c]);
+  expect(has(w, a, PG.PG_reclaim)).toBe(false);
   for (let n = 0; n < 2; n++) folioMarkAccessed(w.m, b);
   expect(list(w, LRU_ACTIVE_FILE)).toEqual([b]);
   deactivateFileFolio(w.m, b);
