@@ -96,7 +96,7 @@ const smallSecond: Cpu = odd(
 );
 const smallTogether: Cpu = odd(
   'small second level with PMD entries',
-  [{ entries: 20, ways: 0, sizes: [4 * K] }],
+  [{ entries: 200, ways: 0, sizes: [4 * K] }],
   [{ entries: 24, ways: 6, sizes: [4 * K] }],
   [
     { levels: ['PMD'], entries: 0, ways: 0, inSecondLevel: true },
@@ -339,8 +339,8 @@ const cases: [string, readonly Cpu[], PageTableGeometry, number, boolean, boolea
   ['misses, groups with the hint', [wide], arm64_4k, 12_000, false, true, 'neighbours'],
   ['misses, small second level', [smallSecond], x86_64, 220, false, true, 'any'],
   ['misses, small second level, many tables', [smallSecond], x86_64, 900, false, true, 'any'],
-  ['misses, small second level with PMD entries', [smallTogether], x86_64, 220, false, true, 'any'],
-  ['misses, small second level with PMD entries, many tables', [smallTogether], x86_64, 900, false, true, 'any'],
+  ['misses, small second level with PMD entries', [smallTogether], x86_64, 4000, false, true, 'any'],
+  ['misses, small second level with PMD entries, many tables', [smallTogether], x86_64, 20_000, false, true, 'any'],
   ['misses, huge pages cut', [cut], x86_64, 6000, true, true, 'any'],
   ['misses, groups in pieces', [pieces], arm64_4k, 2000, false, true, 'neighbours'],
   ['misses, two at once', [wide, inSecondLevel], x86_64, 6000, false, true, 'any'],
