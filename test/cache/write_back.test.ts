@@ -33,6 +33,82 @@ describe('write-back', () => {
     expect(source.bytes.length).toBe(2 * MIB);
   });
 
+  test('a write that fails under a writer who waits for its folio is told to him as to any writer', async () => {
+    const source = new GateSource(0);
+    const cache = new PageCache({ memory: '4MiB', retry: { times: 0, delayMs: 1 } });
+    const file = await cache.open(source);
+    await file.write(new Uint8Array(PAGE).fill(1), 0);
+    source.hold();
+    source.fault = (what) => {
+      if (what === 'write') throw new Error('the disk is gone');
+    };
+    const synced = codeOf(() => file.sync());
+    await settled();
+    const second = codeOf(() => file.write(new Uint8Array(10).fill(2), 5));
+    await settled();
+    source.release();
+    expect(await second).toBe('WRITE_BACK');
+    expect(await synced).toBe('WRITE_BACK');
+    source.fault = null;
+    await file.write(new Uint8Array(10).fill(3), 5);
+    await file.sync();
+    expect([...source.bytes.subarray(4, 16)]).toEqual([1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
+  });
+
+  test('a source in which nothing has changed is not synced again', async () => {
+    const source = new GateSource(100);
+    const cache = new PageCache({ memory: '4MiB', retry });
+    const file = await cache.open(source);
+    await file.sync();
+    await file.sync();
+    expect(source.syncs).toBe(1);
+    await file.write(new Uint8Array(1), 5);
+    await file.sync();
+    await file.sync();
+    expect(source.syncs).toBe(2);
+    await file.truncate(50);
+    await file.sync();
+    expect(source.syncs).toBe(3);
+    await file.close();
+    expect(source.syncs).toBe(3);
+  });
+
+  test('a sync that failed is made again', async () => {
+    const source = new GateSource(100);
+    const cache = new PageCache({ memory: '4MiB', retry: { times: 0, delayMs: 1 } });
+    const file = await cache.open(source);
+    await file.write(new Uint8Array(1), 5);
+    source.fault = (what) => {
+      if (what === 'sync') throw new Error('not now');
+    };
+    expect(await codeOf(() => file.sync())).toBe('WRITE_BACK');
+    source.fault = null;
+    await file.sync();
+    expect(source.syncs).toBe(1);
+  });
+
+  test.each([4096, 8192, 16384, 65536] as const)('pages of %i: small writes, one after the other', async (pageSize) => {
+    const source = new GateSource(0);
+    const cache = new PageCache({ memory: '32MiB', pageSize, retry });
+    const file = await cache.open(source);
+    const truth = new Uint8Array(300_000);
+    let size = 0;
+    for (let i = 0; i < 3000; i++) {
+      const at = i % 3 === 0 ? Math.imul(i, 7919) % (size + 1) : size;
+      const bytes = new Uint8Array(1 + (i % 150)).fill(i);
+      truth.set(bytes, at);
+      size = Math.max(size, at + bytes.length);
+      if (file.write(bytes, at) !== bytes.length) throw new Error(`write ${i} has to wait`);
+      if (i % 500 === 0) await file.sync();
+    }
+    expect(file.size).toBe(size);
+    const got = new Uint8Array(size);
+    expect(file.read(got, 0)).toBe(size);
+    expect(got).toEqual(truth.subarray(0, size));
+    await file.sync();
+    expect(source.bytes).toEqual(truth.subarray(0, size));
+  });
+
   test('the file ends where the source ends, not where a block does', async () => {
     const source = new GateSource(10);
     const cache = new PageCache({ memory: '4MiB', retry });
