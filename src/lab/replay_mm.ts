@@ -15,6 +15,7 @@ import { mmAlloc } from '../mm/mm_struct.ts';
 import { doMmap, doMunmap, dupMm, getUnmappedArea, mmput } from '../mm/mmap.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { accessPage, accessPages } from '../mm/pgtable.ts';
+import { lruAddDrain } from '../mm/swap.ts';
 import { truncateInodePagesRange } from '../mm/truncate.ts';
 import { VM_FAULT_ERROR, VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY } from '../mm/vm_fault.ts';
 import {
@@ -229,6 +230,7 @@ export class ReplayMm {
         if ((result & VM_FAULT_RETRY) !== 0) {
           // mlock begins anew after each wait. @kernel mm/gup.c __mm_populate (6.18)
           m.vmf.tried = !populating && ((result & VM_FAULT_MAJOR) !== 0 || !first);
+          if (populating) lruAddDrain(m);
           this.sleep();
           continue;
         }
@@ -268,5 +270,6 @@ export class ReplayMm {
       if (!this.fault(addr, write, true)) return;
       gupTouch(m, this.mm, addr, write);
     }
+    lruAddDrain(m);
   }
 }

@@ -195,8 +195,15 @@ function followPage(m: Machine, mm: MmId, addr: number, write: boolean): number 
   return 1;
 }
 
-/** Faults in what is missing; after a wait it goes on where it was. @kernel mm/madvise.c madvise_populate (6.18) */
+/** @kernel mm/madvise.c madvise_populate (6.18) */
 function madvisePopulate(m: Machine, mm: MmId, start: number, end: number, write: boolean): number {
+  const result = faultinPageRange(m, mm, start, end, write);
+  if (result <= 0) lruAddDrain(m);
+  return result;
+}
+
+/** Faults in what is missing; after a wait it goes on where it was. @kernel mm/gup.c faultin_page_range (6.18) */
+function faultinPageRange(m: Machine, mm: MmId, start: number, end: number, write: boolean): number {
   const size = m.config.pageSize;
   const from = Math.max(start, m.vmf.populated);
   m.vmf.populated = 0;
