@@ -55,8 +55,11 @@ function lookOn(x: Translator, pt: WalkedTables, address: Float64Array, from: nu
   const entryShift = pt.entryShift | 0;
   const { pmdsPerByte, pagesPerByte, shifts, masks } = x;
   const { words, at } = x.tlb;
-  const [spans, leaves] = [at.spans | 0, at.leaves | 0];
-  const [mask0, mask1, above] = [masks[0], masks[1], shifts[2]];
+  const spans = at.spans | 0;
+  const leaves = at.leaves | 0;
+  const mask0 = masks[0];
+  const mask1 = masks[1];
+  const above = shifts[2];
   let i = from;
   for (; i < to; i = (i + 1) | 0) {
     const a = address[i];

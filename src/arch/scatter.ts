@@ -60,7 +60,10 @@ const RUN_MAX = 2 ** 20;
 function loopFor(x: Translator, k: number): Loop | null {
   const t = x.tlb;
   const { viewWords, viewArray, live, l1Of, l2Of, l2Views, walkOf, classes, viewPerByte } = t;
-  const [v1, v2, v3, v4] = [l1Of[k], l2Of[k], walkOf[1], walkOf[2]];
+  const v1 = l1Of[k];
+  const v2 = l2Of[k];
+  const v3 = walkOf[1];
+  const v4 = walkOf[2];
   if (classes[k].level !== 0 || v2 < 0 || v3 < 0 || v4 < 0) return null;
   for (let v = 0; v < l2Views; v++) if (live[v] !== 0 && v !== v1 && v !== v2) return null;
   // What hits the second level goes where the rest goes; pages of one entry of the first level are of one of the second.
@@ -87,7 +90,8 @@ export function scatter(
   to: number,
 ): number {
   const x = p.translators[0];
-  const [pt, top] = [tables[0], tops[0]];
+  const pt = tables[0];
+  const top = tops[0];
   const t = x.tlb;
   let near = 0;
   for (let i = from; ; ) {
@@ -127,7 +131,8 @@ function misses(
   to: number,
 ): number {
   const t = x.tlb;
-  const [v1, v2] = [t.l1Of[k], t.l2Of[k]];
+  const v1 = t.l1Of[k];
+  const v2 = t.l2Of[k];
   if (p.stamp + to - from > STAMPS_MAX) forgetStamps(p, t);
   const stamps = (p.stamp - from) << STAMP_SHIFT;
   const run: Run = {
@@ -224,7 +229,8 @@ function oddRow(
 /** Infos of what makes room for an address in view `v` of the second level, and for its PMD entry where that goes there too. */
 function roomFor(x: Translator, v: number, a: number): [number, number] {
   const t = x.tlb;
-  const [set, pmdSet] = [setIn(t, v, a), setIn(t, t.walkOf[1], a)];
+  const set = setIn(t, v, a);
+  const pmdSet = setIn(t, t.walkOf[1], a);
   const last = infoAt(t, v, set, 1);
   if (t.viewArray[t.walkOf[1]] !== t.viewArray[v]) return [last, last];
   return [last, set === pmdSet ? infoAt(t, v, set, 2) : infoAt(t, v, pmdSet, 1)];

@@ -58,9 +58,13 @@ export type Loop = (
 export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, to) => {
   const t = x.tlb;
   const { words, tags, viewWords, at } = t;
-  const [leaves, info] = [at.leaves | 0, at.info | 0];
+  const leaves = at.leaves | 0;
+  const info = at.info | 0;
   // Said to be whole numbers, once: what was read from a record might not be.
-  const [k, oldest, stamps, sure] = [run.k | 0, run.oldest | 0, run.stamps | 0, run.sure | 0];
+  const k = run.k | 0;
+  const oldest = run.oldest | 0;
+  const stamps = run.stamps | 0;
+  const sure = run.sure | 0;
   const pageBytes = p.pageBytes | 0;
   const inPage = (pageBytes - 1) | 0;
   const cont = k === x.classOfGroup[0] ? C : 0;
@@ -69,11 +73,14 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
   const q = v << 3;
   const per = t.viewPerByte[v];
   const tag = t.viewTag[v];
-  const [base, ways, mask] = [viewWords[q | VIEW_BASE], viewWords[q | VIEW_WAYS], viewWords[q | VIEW_MASK]];
+  const base = viewWords[q | VIEW_BASE];
+  const ways = viewWords[q | VIEW_WAYS];
+  const mask = viewWords[q | VIEW_MASK];
   const sets = (at.orders + (viewWords[q | VIEW_LISTS] << SET_AT)) | 0;
   const last = (ways - 1) << 2;
   const all = ((16 << last) - 1) | 0;
-  const [tops0, tops1] = [printTops(ways, 0) | 0, printTops(ways, 4) | 0];
+  const tops0 = printTops(ways, 0) | 0;
+  const tops1 = printTops(ways, 4) | 0;
   let i = from;
   for (; i < to; i = (i + 1) | 0) {
     // The leaf. 1 for a store, which is 1, and for a modify, which is 2: a branch would be one that nobody can predict.
@@ -133,9 +140,13 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
 export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to) => {
   const t = x.tlb;
   const { words, tags, viewWords, at } = t;
-  const [leaves, info] = [at.leaves | 0, at.info | 0];
+  const leaves = at.leaves | 0;
+  const info = at.info | 0;
   // Said to be whole numbers, once: what was read from a record might not be.
-  const [k, oldest, stamps, sure] = [run.k | 0, run.oldest | 0, run.stamps | 0, run.sure | 0];
+  const k = run.k | 0;
+  const oldest = run.oldest | 0;
+  const stamps = run.stamps | 0;
+  const sure = run.sure | 0;
   const pageBytes = p.pageBytes | 0;
   const inPage = (pageBytes - 1) | 0;
   const cont = k === x.classOfGroup[0] ? C : 0;
@@ -144,12 +155,15 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
   const q = v << 3;
   const per = t.viewPerByte[v];
   const tag = t.viewTag[v];
-  const [base, ways, mask] = [viewWords[q | VIEW_BASE], viewWords[q | VIEW_WAYS], viewWords[q | VIEW_MASK]];
+  const base = viewWords[q | VIEW_BASE];
+  const ways = viewWords[q | VIEW_WAYS];
+  const mask = viewWords[q | VIEW_MASK];
   const sets = (at.orders + (viewWords[q | VIEW_LISTS] << SET_AT)) | 0;
   const last = (ways - 9) << 2;
   const all = ((16 << last) - 1) | 0;
   const tops0 = printTops(ways, 0) | 0;
-  const [tops2, tops3] = [printTops(ways, 8) | 0, printTops(ways, 12) | 0];
+  const tops2 = printTops(ways, 8) | 0;
+  const tops3 = printTops(ways, 12) | 0;
   let i = from;
   for (; i < to; i = (i + 1) | 0) {
     // The leaf. 1 for a store, which is 1, and for a modify, which is 2: a branch would be one that nobody can predict.
