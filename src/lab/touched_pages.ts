@@ -43,24 +43,28 @@ export class TouchedPages {
 
   /** The same for some rows of a batch: the first `count` of `rows`. */
   addRows(address: Float64Array, size: Uint16Array, rows: Int32Array, count: number): void {
-    const { pieces } = this;
-    for (let n = 0; n < count; n++) {
+    for (let n = this.knownRows(address, size, rows, 0, count); n < count; ) {
       const i = rows[n] as number;
       const at = address[i] as number;
-      const piece = Math.floor(at * PER_PIECE);
-      const base = (pieces[piece] as number) * PIECE_WORDS;
-      const page = (at >>> 12) & 32767;
-      const start = Math.floor(at * PER_PAGE) * TOUCHED_PAGE;
-      // Most are known, and lie in one page.
-      if (
-        base !== 0 &&
-        ((this.bits[base + (page >>> 5)] as number) & (1 << (page & 31))) !== 0 &&
-        at + (size[i] as number) <= start + TOUCHED_PAGE
-      )
-        continue;
       const end = at + (size[i] as number);
-      for (let p = start; p < end; p += TOUCHED_PAGE) this.add(p);
+      for (let p = Math.floor(at * PER_PAGE) * TOUCHED_PAGE; p < end; p += TOUCHED_PAGE) this.add(p);
+      n = this.knownRows(address, size, rows, n + 1, count);
     }
+  }
+
+  /** The first of these rows, from the nth on, that is not in one page that is known. */
+  private knownRows(address: Float64Array, size: Uint16Array, rows: Int32Array, n: number, count: number): number {
+    const { pieces, bits } = this;
+    for (; n < count; n = (n + 1) | 0) {
+      const i = rows[n] as number;
+      const at = address[i] as number;
+      const low = at | 0;
+      const base = Math.imul(pieces[(at * PER_PIECE) | 0] as number, PIECE_WORDS);
+      // No piece has place 0, and no bit is set there.
+      if ((((bits[(base + ((low >>> 17) & (PIECE_WORDS - 1))) | 0] as number) >>> (low >>> 12)) & 1) === 0) break;
+      if ((low & (TOUCHED_PAGE - 1)) + (size[i] as number) > TOUCHED_PAGE) break;
+    }
+    return n;
   }
 
   add(address: number): void {
