@@ -1,6 +1,7 @@
 /**
  * The peer of bench/sqlite.ts: a VFS over node:fs as one writes it first, each call of SQLite a system call. Neither host
- * ships one for Node. It keeps nothing, takes no locks, and claims of the device what the cache's VFS claims.
+ * ships one for Node. It keeps nothing, takes no locks, claims of the device what the cache's VFS claims, and makes durable
+ * what SQLite's own VFS for unix does: the first sync of a new journal syncs its folder too.
  */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,12 +14,17 @@ const IOERR_DELETE_NOENT = 5898;
 const NOTFOUND = 12;
 const SECTOR_SIZE = 4096;
 const POWERSAFE_OVERWRITE = 0x1000;
+const SUBPAGE_READ = 0x8000;
 const [CREATE, DELETE_ON_CLOSE] = [4, 8];
+/** SQLITE_OPEN_MAIN_JOURNAL, SUPER_JOURNAL and WAL. */
+const JOURNAL = 0x800 | 0x4000 | 0x80000;
 
 interface Open {
   readonly fd: number;
   readonly path: string;
   readonly deleteOnClose: boolean;
+  /** Its name is not durable yet. */
+  unnamed: boolean;
 }
 
 /** The calls, by the host's handle of the file. */
@@ -36,7 +42,12 @@ export class PlainFiles {
     const path = join(this.root, name ?? `temporary-${this.temporary++}`);
     try {
       const mode = fs.constants.O_RDWR | ((flags & CREATE) === 0 ? 0 : fs.constants.O_CREAT);
-      this.files.set(id, { fd: fs.openSync(path, mode), path, deleteOnClose: (flags & DELETE_ON_CLOSE) !== 0 });
+      this.files.set(id, {
+        fd: fs.openSync(path, mode),
+        path,
+        deleteOnClose: (flags & DELETE_ON_CLOSE) !== 0,
+        unnamed: (flags & CREATE) !== 0 && (flags & JOURNAL) !== 0,
+      });
       return OK;
     } catch {
       return CANTOPEN;
@@ -64,7 +75,10 @@ export class PlainFiles {
     return OK;
   }
   sync(id: number): number {
-    fs.fsyncSync(this.fd(id));
+    const file = this.files.get(id) as Open;
+    fs.fsyncSync(file.fd);
+    if (file.unnamed) syncFolder(file.path);
+    file.unnamed = false;
     return OK;
   }
   size(id: number): number {
@@ -80,13 +94,15 @@ export class PlainFiles {
     } catch {
       return IOERR_DELETE_NOENT;
     }
-    if (durable) {
-      const folder = fs.openSync(dirname(path), 'r');
-      fs.fsyncSync(folder);
-      fs.closeSync(folder);
-    }
+    if (durable) syncFolder(path);
     return OK;
   }
+}
+
+function syncFolder(path: string): void {
+  const folder = fs.openSync(dirname(path), 'r');
+  fs.fsyncSync(folder);
+  fs.closeSync(folder);
 }
 
 /** Installs it in @sqlite.org/sqlite-wasm, under `name`. */
@@ -119,7 +135,7 @@ export function installPlain(sqlite3: Sqlite3Static, root: string, name: string)
     },
     xFileControl: (_file: number, _op: number, _arg: number) => NOTFOUND,
     xSectorSize: (_file: number) => SECTOR_SIZE,
-    xDeviceCharacteristics: (_file: number) => POWERSAFE_OVERWRITE,
+    xDeviceCharacteristics: (_file: number) => POWERSAFE_OVERWRITE | SUBPAGE_READ,
   };
   const vfsMethods = {
     xOpen(_vfs: number, path: number, file: number, flags: number, out: number): number {

@@ -76,11 +76,13 @@ export const SQLITE = {
   LOCK_PENDING: 3,
   LOCK_EXCLUSIVE: 4,
   IOCAP_POWERSAFE_OVERWRITE: 0x1000,
+  IOCAP_SUBPAGE_READ: 0x8000,
 } as const;
 
 /** A write of fewer bytes changes no others on the way: the cache writes whole blocks of what it holds. */
 export const SECTOR_SIZE = 4096;
-export const DEVICE_CHARACTERISTICS = SQLITE.IOCAP_POWERSAFE_OVERWRITE;
+/** Reads may be of any bytes: SQLite then takes long values straight from the cache, and keeps no second copy of them. */
+export const DEVICE_CHARACTERISTICS = SQLITE.IOCAP_POWERSAFE_OVERWRITE | SQLITE.IOCAP_SUBPAGE_READ;
 
 interface Opened {
   readonly name: string;
