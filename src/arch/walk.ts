@@ -21,7 +21,6 @@ import {
   PRINT_SHIFT,
   TAG_UNIT,
   type Tlb,
-  tlb,
   toFront,
   unchain,
   use,
@@ -34,6 +33,7 @@ import {
   VIEW_SHIFT,
   VIEW_WAYS,
 } from './tlb.ts';
+import { tlb } from './tlb_build.ts';
 
 /** Flags of an entry, as mm/pgtable.ts has them. */
 export const PRESENT = 0x1;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { cpuNamed, cpus } from '../../src/arch/cpus.ts';
 import { arm64_4k, arm64_16k, arm64_64k, x86_64, x86_64_la57 } from '../../src/arch/pgtable.ts';
-import { tlb } from '../../src/arch/tlb.ts';
+import { tlb } from '../../src/arch/tlb_build.ts';
 import * as walk from '../../src/arch/walk.ts';
 import * as pgtable from '../../src/mm/pgtable.ts';
 
