@@ -14,6 +14,7 @@
  */
 import { assert } from '../base/errors.ts';
 import { ORDER, SET_SHIFT } from './order.ts';
+import type { Loop } from './scatter_second.ts';
 import {
   EMPTY,
   HASH,
@@ -81,9 +82,10 @@ export interface Pass {
   lookedFrom: number;
   lookedTo: number;
   seen: number;
-  /** The stamp of the next row of scatter.ts. */
+  /** Of scatter.ts: the stamp of its next row; the row from which on rows fill the first level, −1: they do not; its loops by class, made when they are wanted. */
   stamp: number;
   filledFrom: number;
+  loops: readonly (Loop | null)[] | null;
   /** What was refused: configuration, address of the page, what it wanted. */
   faultConfig: number;
   faultAddress: number;
@@ -119,6 +121,7 @@ export function pass(translators: readonly Translator[]): Pass {
     seen: 0,
     stamp: 1,
     filledFrom: -1,
+    loops: null,
     faultConfig: 0,
     faultAddress: 0,
     faultStore: false,

@@ -65,9 +65,29 @@ export function usePlace(orders: Int32Array, at: number, n: number): void {
 
 /** The last way becomes the first, with another print. Returns it. */
 export function turnWay(orders: Int32Array, at: number, ways: number, print: number): number {
-  usePlace(orders, at, ways - 1);
-  orders[at] = (orders[at] & ~255) | print;
-  return orders[at | WORDS] & 15;
+  const low = orders[at | WORDS];
+  const last = ((ways - 1) & 7) << 2;
+  let way: number;
+  if (ways <= PER_WORD) {
+    way = (low >>> last) & 15;
+    orders[at | WORDS] = ((low << 4) | way) & ((16 << last) - 1);
+  } else {
+    const high = orders[at | WORDS | 1];
+    way = (high >>> last) & 15;
+    orders[at | WORDS | 1] = ((high << 4) | (low >>> 28)) & ((16 << last) - 1);
+    orders[at | WORDS] = (low << 4) | way;
+  }
+  // Prints behind the last way are nobody's.
+  const p0 = orders[at];
+  const p1 = orders[at | 1];
+  orders[at] = (p0 << 8) | print;
+  orders[at | 1] = (p1 << 8) | (p0 >>> 24);
+  if (ways > PER_WORD) {
+    const p2 = orders[at | 2];
+    orders[at | 3] = (orders[at | 3] << 8) | (p2 >>> 24);
+    orders[at | 2] = (p2 << 8) | (p1 >>> 24);
+  }
+  return way;
 }
 
 /** Makes a way the last. */

@@ -56,26 +56,31 @@ const MASK: number = AHEAD - 1;
 /** Rows of a run, so that their stamps are one after the other. */
 const RUN_MAX = 2 ** 20;
 
-/** The loop that serves the leaves of class `k`; null: none does. */
-function loopFor(x: Translator, k: number): Loop | null {
-  const t = x.tlb;
-  const { viewWords, viewArray, live, l1Of, l2Of, l2Views, walkOf, classes, viewPerByte } = t;
-  const v1 = l1Of[k];
-  const v2 = l2Of[k];
-  const v3 = walkOf[1];
-  const v4 = walkOf[2];
-  if (classes[k].level !== 0 || v2 < 0 || v3 < 0 || v4 < 0) return null;
-  for (let v = 0; v < l2Views; v++) if (live[v] !== 0 && v !== v1 && v !== v2) return null;
-  // What hits the second level goes where the rest goes; pages of one entry of the first level are of one of the second.
-  for (let c = 0; c < classes.length; c++) if (l2Of[c] === v2 && l1Of[c] !== v1) return null;
-  if (viewPerByte[v1] < viewPerByte[v2]) return null;
+/** By class of leaves: the loop that serves them; null: none does. */
+function loopsOf(t: Tlb): readonly (Loop | null)[] {
+  const { viewWords, viewArray, l1Of, l2Of, walkOf, classes, viewPerByte } = t;
   const kind = (v: number): number => (viewWords[(v << 3) | VIEW_MASK] < 0 ? -1 : viewWords[v << 3]);
   const word = (v: number): boolean => kind(v) === ORDERED && viewWords[(v << 3) | VIEW_WAYS] <= ORDER_WORD;
-  if (kind(v1) !== 1 && !word(v1)) return null;
-  if (kind(v2) !== ORDERED || kind(v4) !== 1 || viewArray[v3] === viewArray[v4]) return null;
-  if (viewArray[v3] === viewArray[v2]) return missTogether;
-  if (kind(v3) !== 1 && !word(v3)) return null;
-  return word(v2) ? missNarrow : missWide;
+  return classes.map(({ level }, k) => {
+    const [v1, v2, v3, v4] = [l1Of[k], l2Of[k], walkOf[1], walkOf[2]];
+    if (level !== 0 || v2 < 0 || v3 < 0 || v4 < 0) return null;
+    // What hits the second level goes where the rest goes; pages of one entry of the first level are of one of the second.
+    for (let c = 0; c < classes.length; c++) if (l2Of[c] === v2 && l1Of[c] !== v1) return null;
+    if (viewPerByte[v1] < viewPerByte[v2]) return null;
+    if (kind(v1) !== 1 && !word(v1)) return null;
+    if (kind(v2) !== ORDERED || kind(v4) !== 1 || viewArray[v3] === viewArray[v4]) return null;
+    if (viewArray[v3] === viewArray[v2]) return missTogether;
+    if (kind(v3) !== 1 && !word(v3)) return null;
+    return word(v2) ? missNarrow : missWide;
+  });
+}
+
+/** The same while no level has entries of other sizes. */
+function loopFor(p: Pass, t: Tlb, k: number): Loop | null {
+  const { live, l1Of, l2Of, l2Views } = t;
+  for (let v = 0; v < l2Views; v++) if (live[v] !== 0 && v !== l1Of[k] && v !== l2Of[k]) return null;
+  if (p.loops === null) p.loops = loopsOf(t);
+  return p.loops[k];
 }
 
 /** Rows from `from` on, as long as they are plain; returns the first that is not, or `to`. p.at[1] is the time. */
@@ -108,7 +113,7 @@ export function scatter(
     const e = t.words[t.at.leaves + (i & MASK)];
     if (p.translators.length > 1 || e < 0 || (pt.entries[e] & PRESENT) === 0) return i;
     const k = classOf(x, pt.entries, e);
-    const loop = loopFor(x, k);
+    const loop = loopFor(p, t, k);
     if (loop === null) return i;
     const end = misses(p, x, pt, top, loop, k, address, size, kind, i, Math.min(to, i + RUN_MAX));
     if (end === i) return i;
@@ -142,20 +147,13 @@ function misses(
     sure: -1,
     hits: 0,
   };
-  /** Whether the rows fill the first level, and later ones do than last time. */
-  const fills = (row: number): boolean => {
-    lastRows(p, t, v1, address, from, row);
-    const oldest = (stamps + (p.filledFrom << STAMP_SHIFT)) | 0;
-    if (p.filledFrom < 0 || oldest <= run.oldest) return false;
-    run.oldest = oldest;
-    return true;
-  };
   let i = from;
   for (let going = true; going && i < to; ) {
     if (i >= p.lookedTo) look(p, x, pt, top, address, i, Math.min(to, i + AHEAD));
     let end = Math.min(to, p.lookedTo);
     if (k === x.coalescedClass) end = ofClassTo(x, pt, k, i, end);
-    if (!fills(i) && p.filledFrom < 0) end = absentTo(t, v1, address, i, end);
+    if (i === from || (!fills(p, t, v1, run, address, from, i) && p.filledFrom < 0))
+      end = absentTo(t, v1, address, i, end);
     going = end > i;
     while (going && i < end) {
       const was = i;
@@ -165,7 +163,7 @@ function misses(
       if (i === end) break;
       const odd = oddRow(p, x, pt, top, run, address, size, kind, i);
       if (odd === DONE) i++;
-      else if (odd === STOP) going = fills(i);
+      else if (odd === STOP) going = fills(p, t, v1, run, address, from, i);
     }
   }
   keep(p, t, v1, v2, address, from, i);
@@ -175,6 +173,15 @@ function misses(
   x.counts.misses[k] += n;
   p.streak = Math.min(STREAK_MAX, Math.max(0, p.streak - STREAK_HIT * run.hits) + n);
   return i;
+}
+
+/** Whether rows [from, row) fill view `v` of the first level, and later ones do than last time. */
+function fills(p: Pass, t: Tlb, v: number, run: Run, address: Float64Array, from: number, row: number): boolean {
+  lastRows(p, t, v, address, from, row);
+  const oldest = (run.stamps + (p.filledFrom << STAMP_SHIFT)) | 0;
+  if (p.filledFrom < 0 || oldest <= run.oldest) return false;
+  run.oldest = oldest;
+  return true;
 }
 
 const [DONE, AGAIN, STOP] = [0, 1, 2];
@@ -208,6 +215,7 @@ function oddRow(
     if (how !== 0 && (t.info[s] & INFO_WRITABLE) === 0) storeThrough(x, pt, top, p.at, s);
     t.info[s] = stamp | (t.info[s] & INFO_MASK);
     x.counts.l2Hits[t.info[s] & INFO_CLASS]++;
+    t.words[t.at.entries + (row & MASK)] = s;
     run.hits++;
     use(t, v, s);
     return DONE;
@@ -221,7 +229,9 @@ function oddRow(
   }
   entries[e] |= how === 0 ? ACCESSED : ACCESSED | DIRTY;
   walkOne(p, x, k, address[row]);
-  t.info[insertListed(t, v, p.at)] = stamp | k;
+  const made = insertListed(t, v, p.at);
+  t.info[made] = stamp | k;
+  t.words[t.at.entries + (row & MASK)] = made;
   groupInfo(x, pt, k, address, row);
   return DONE;
 }

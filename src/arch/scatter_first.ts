@@ -5,6 +5,7 @@
 import { type Pass, sortByTime, victimOfFull, victimOfSet } from './memo.ts';
 import { ONES, ORDER, SET_SHIFT, setPrint } from './order.ts';
 import {
+  AHEAD,
   CHAIN,
   chain,
   HASH,
@@ -30,6 +31,9 @@ const MULTIPLIER: number = HASH;
 const PRINT_AT: number = PRINT_SHIFT;
 const [TAG, CHAIN_WORD, MEMO_WORD, EMPTY, ALL]: number[] = [TAG_UNIT, CHAIN, MEMO, INFO_EMPTY, INFO_MASK];
 const BYTES: number = ONES;
+const MASK: number = AHEAD - 1;
+/** Rows so near to the last have their entry in the column still. */
+const NEAR: number = AHEAD;
 const [ORDER_AT, SET_AT]: number[] = [ORDER, SET_SHIFT];
 const TOPS: number = 0x80808080 | 0;
 
@@ -121,7 +125,7 @@ export function keep(
   const { words, at } = t;
   const full = t.viewWords[v << 3] === 1;
   for (let n = lastRows(p, t, v, address, from, to); ; n--) {
-    n = full ? keepInFull(p, t, v, second, address, from, n) : keepInSets(p, t, v, second, address, from, n);
+    n = full ? keepInFull(p, t, v, second, address, from, to, n) : keepInSets(p, t, v, second, address, from, to, n);
     if (n === 0) break;
     const row = words[at.kept + n - 1];
     const is = t.info[inSet(t, second, address, row)] & INFO_MASK;
@@ -138,10 +142,12 @@ function keepInSets(
   second: number,
   address: Float64Array,
   from: number,
+  to: number,
   n: number,
 ): number {
   const { words, tags, times, viewWords, at } = t;
   const { kept, links, info } = at;
+  const slots = at.entries;
   const per = t.viewPerByte[v];
   const tag = t.viewTag[v];
   const base = viewWords[(v << 3) | VIEW_BASE];
@@ -166,7 +172,8 @@ function keepInSets(
     setPrint(words, r, way, Math.imul(key, MULTIPLIER) >>> PRINT_AT);
     tags[s] = Math.floor(scaled) * TAG + tag;
     times[s] = before + i;
-    words[(info + s) | 0] = words[(info + inSet(t, second, address, i)) | 0] & ALL;
+    words[(info + s) | 0] =
+      words[(info + (to - i > NEAR ? inSet(t, second, address, i) : words[(slots + (i & MASK)) | 0])) | 0] & ALL;
   }
   return j;
 }
@@ -179,10 +186,12 @@ function keepInFull(
   second: number,
   address: Float64Array,
   from: number,
+  to: number,
   n: number,
 ): number {
   const { words, tags, times, sortedTimes, sortedAt, viewWords, at } = t;
   const { kept, links, info, heads, chained, sorted } = at;
+  const slots = at.entries;
   const per = t.viewPerByte[v];
   const tag = t.viewTag[v];
   const hash = viewWords[(v << 3) | VIEW_HASH];
@@ -209,7 +218,8 @@ function keepInFull(
     words[(chained + s) | 0] = h;
     tags[s] = Math.floor(scaled) * TAG + tag;
     times[s] = before + i;
-    words[(info + s) | 0] = words[(info + inSet(t, second, address, i)) | 0] & ALL;
+    words[(info + s) | 0] =
+      words[(info + (to - i > NEAR ? inSet(t, second, address, i) : words[(slots + (i & MASK)) | 0])) | 0] & ALL;
   }
   sortedAt[a] = next;
   return j;

@@ -59,6 +59,7 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
   const t = x.tlb;
   const { words, tags, viewWords, at } = t;
   const leaves = at.leaves | 0;
+  const slots = at.entries | 0;
   const info = at.info | 0;
   // Said to be whole numbers, once: what was read from a record might not be.
   const k = run.k | 0;
@@ -132,6 +133,7 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
     const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
+    words[(slots + (i & MASK)) | 0] = s;
   }
   return i;
 };
@@ -141,6 +143,7 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
   const t = x.tlb;
   const { words, tags, viewWords, at } = t;
   const leaves = at.leaves | 0;
+  const slots = at.entries | 0;
   const info = at.info | 0;
   // Said to be whole numbers, once: what was read from a record might not be.
   const k = run.k | 0;
@@ -227,6 +230,7 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
     const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
+    words[(slots + (i & MASK)) | 0] = s;
   }
   return i;
 };

@@ -35,6 +35,7 @@ export const missTogether: Loop = (p, x, run, entries, address, size, kind, from
   const t = x.tlb;
   const { words, tags, viewWords, at } = t;
   const leaves = at.leaves | 0;
+  const slots = at.entries | 0;
   const info = at.info | 0;
   // Said to be whole numbers, once: what was read from a record might not be.
   const k = run.k | 0;
@@ -193,6 +194,7 @@ export const missTogether: Loop = (p, x, run, entries, address, size, kind, from
     const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
+    words[(slots + (i & MASK)) | 0] = s;
   }
   x.counts.walkReferences[k] += references;
   t.live[v] += pages;

@@ -86,8 +86,9 @@ export interface WordPlaces {
   readonly sorted: number;
   /** What lookOn found: tables of PMD entries by a hash, number of what they span and their own. */
   readonly spans: number;
-  /** The word of each row's leaf by its last bits, −1: it has none. */
+  /** Of each row, by its last bits: the word of its leaf, −1: it has none; its entry of the second level. */
   readonly leaves: number;
+  readonly entries: number;
   /** Rows that the first level gets, latest first; and how many of a set. */
   readonly kept: number;
   readonly counts: number;

@@ -160,6 +160,7 @@ function build(
     sorted: room(l1End),
     spans: room(SPAN_WORDS),
     leaves: room(AHEAD),
+    entries: room(AHEAD),
     kept: room(Math.max(...rows.map((r) => r.ways * r.sets))),
     counts: room(Math.max(...rows.map((r) => r.sets))),
   };
