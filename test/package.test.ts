@@ -59,7 +59,7 @@ describe('package', () => {
     const adapters = sources('src/cache/adapters').map((path) =>
       path.slice('src/cache/adapters/'.length, -'.ts'.length),
     );
-    const shared = ['bytes', 'folders', 'sqlite_files'];
+    const shared = ['bytes', 'folders', 'host_heap', 'sqlite_files'];
     expect(Object.keys(manifest.exports)).toEqual([
       ...['.', './lab', './cache', './cache/sources', './cache/node'],
       ...adapters.filter((name) => !shared.includes(name)).map((name) => `./cache/adapters/${name}`),
