@@ -32,6 +32,25 @@ export class Btrfs extends BufferHeadFs {
     m.spaces.flags[mapping] = (m.spaces.flags[mapping] as number) | AS_STABLE_WRITES;
   }
 
+  /**
+   * Holes at the front of the range are passed over, once more behind a block that is punched in part: what is cached of them stays.
+   * @kernel fs/btrfs/file.c btrfs_punch_hole (6.18)
+   */
+  override punchHole(m: Machine, mapping: MappingId, offset: number, length: number): boolean {
+    const block = this.blockSize(m, mapping);
+    const { extents } = this.inode(mapping);
+    const end = offset + length;
+    const data = (from: number): number =>
+      extents.at(Math.floor(from / block)) !== undefined ? from : extents.nextStart(Math.floor(from / block)) * block;
+    let from = data(offset);
+    const edge = Math.ceil(offset / block) * block;
+    if (from === offset && edge > offset && edge < end && data(edge) > edge) {
+      if (!super.punchHole(m, mapping, offset, edge - offset)) return false;
+      from = data(edge);
+    }
+    return from >= end || super.punchHole(m, mapping, from, end - from);
+  }
+
   /** Dirtying a folio takes its readahead mark away. @kernel mm/page-writeback.c folio_mark_dirty (6.18) */
   protected override writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {
     folioClear(m.map, folio, PG_readahead);

@@ -18,7 +18,7 @@ import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
 import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
 import { thpStore } from '../mm/thp.ts';
-import { kiocbInvalidatePages } from '../mm/truncate.ts';
+import { kiocbInvalidatePages, mappingTryInvalidate } from '../mm/truncate.ts';
 import {
   type Events,
   FADVICE,
@@ -288,16 +288,15 @@ export class Replay {
     let pos = positioned ? (m.files.pos[file] as number) : at;
     if ((flags & OPEN_APPEND) !== 0) pos = m.spaces.size[mapping] as number;
     const end = pos + length;
-    if ((flags & OPEN_DIRECT) !== 0) {
+    const direct = (flags & OPEN_DIRECT) !== 0;
+    if (direct && !this.fs.buffersDirectWrites) {
       const [first, last] = this.pages(pos, length);
       this.wait(() => this.fs.directWriteBegin(m, mapping, pos));
       this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
-      if (!this.fs.buffersDirectWrites) {
-        device.direct(true, length);
-        this.fs.directWrite(m, mapping, pos, length);
-        this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
-        pos = end;
-      }
+      device.direct(true, length);
+      this.fs.directWrite(m, mapping, pos, length);
+      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
+      pos = end;
     }
     while (pos < end) {
       m.wait = 0 as FolioId;
@@ -308,9 +307,10 @@ export class Replay {
         break;
       }
     }
-    if ((flags & OPEN_DIRECT) !== 0 && this.fs.buffersDirectWrites) {
+    if (direct && this.fs.buffersDirectWrites) {
       const [first, last] = this.pages(end - length, length);
-      this.wait(() => kiocbInvalidatePages(m, mapping, first, last));
+      this.wait(() => filemapWriteAndWaitRange(m, mapping, first, last));
+      mappingTryInvalidate(m, mapping, first, last);
     }
     this.writtenBytes += length - (end - pos);
     m.now += length * COPY_NS_PER_BYTE;
