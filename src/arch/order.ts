@@ -40,27 +40,39 @@ export function placeOfWay(orders: Int32Array, at: number, way: number): number 
   return -1;
 }
 
-/** Makes the way at place `n` the first. */
+/** Makes the way at place `n` the first. Without a branch below the ninth: which place it is, nobody can predict. */
 export function usePlace(orders: Int32Array, at: number, n: number): void {
   const low = orders[at | WORDS];
   const bits = (n & 7) << 2;
-  if (n < PER_WORD)
-    orders[at | WORDS] = (low & ~((16 << bits) - 1)) | ((low & ((1 << bits) - 1)) << 4) | ((low >>> bits) & 15);
-  else {
-    const high = orders[at | WORDS | 1];
-    orders[at | WORDS | 1] = (high & ~((16 << bits) - 1)) | ((high & ((1 << bits) - 1)) << 4) | (low >>> 28);
-    orders[at | WORDS] = (low << 4) | ((high >>> bits) & 15);
-  }
-  const word = at | (n >>> 2);
   const shift = (n & 3) << 3;
-  let print = (orders[word] >>> shift) & 255;
-  for (let w = at; w < word; w = (w + 1) | 0) {
-    const was = orders[w];
-    orders[w] = (was << 8) | print;
-    print = was >>> 24;
+  // Digits and prints up to this place, in their own word; of four bytes 256 << 24 is 0, so they are all.
+  const digits = (16 << bits) - 1;
+  const bytes = (256 << shift) - 1;
+  const p0 = orders[at];
+  const p1 = orders[at | 1];
+  if (n < PER_WORD) {
+    orders[at | WORDS] = (low & ~digits) | (((low << 4) | ((low >>> bits) & 15)) & digits);
+    const second = -(n >>> 2);
+    const print = (((p0 & ~second) | (p1 & second)) >>> shift) & 255;
+    const in0 = bytes | second;
+    const in1 = bytes & second;
+    orders[at] = (p0 & ~in0) | (((p0 << 8) | print) & in0);
+    orders[at | 1] = (p1 & ~in1) | (((p1 << 8) | (p0 >>> 24)) & in1);
+    return;
   }
-  const was = orders[word];
-  orders[word] = (was & ~((256 << shift) - 1)) | ((was & ((1 << shift) - 1)) << 8) | print;
+  const high = orders[at | WORDS | 1];
+  orders[at | WORDS | 1] = (high & ~digits) | (((high << 4) | (low >>> 28)) & digits);
+  orders[at | WORDS] = (low << 4) | ((high >>> bits) & 15);
+  const p2 = orders[at | 2];
+  const p3 = orders[at | 3];
+  const fourth = -((n >>> 2) & 1);
+  const print = (((p2 & ~fourth) | (p3 & fourth)) >>> shift) & 255;
+  const in2 = bytes | fourth;
+  const in3 = bytes & fourth;
+  orders[at] = (p0 << 8) | print;
+  orders[at | 1] = (p1 << 8) | (p0 >>> 24);
+  orders[at | 2] = (p2 & ~in2) | (((p2 << 8) | (p1 >>> 24)) & in2);
+  orders[at | 3] = (p3 & ~in3) | (((p3 << 8) | (p2 >>> 24)) & in3);
 }
 
 /** The last way becomes the first, with another print. Returns it. */
