@@ -13,7 +13,16 @@
  */
 import { assert } from '../base/errors.ts';
 import type { FolioId, Pfn } from './ids.ts';
-import { allocFromPcs, freeToPcs, KIND_COUNTS, KIND_FOLIO_LARGE, memdescGive, memdescTake } from './memdesc_slab.ts';
+import {
+  allocFromPcs,
+  bytesOf,
+  freeToPcs,
+  KIND_COUNTS,
+  KIND_FOLIO_LARGE,
+  KIND_HWPOISON,
+  memdescGive,
+  memdescTake,
+} from './memdesc_slab.ts';
 import type { MemoryMap } from './memory_map.ts';
 import { PG } from './page_flags.ts';
 
@@ -31,7 +40,7 @@ export const MEMDESC_ZSMALLOC = 12;
 export const MEMDESC_DEVICE = 14;
 /** In the 32-byte step 0, 4, 8 and 12 are taken: they are what the links of a free page read as. There misc is 1, and these are one more. */
 const tag = (map: MemoryMap, type: number): number => (map.pageWords > 2 && (type & 3) === 0 ? type + 1 : type);
-/** Types whose word points to a descriptor of 64 bytes. */
+/** Types whose word points to the descriptor of an owner. */
 const OWNED =
   (1 << MEMDESC_HUGETLB) |
   (1 << MEMDESC_DEVICE) |
@@ -86,14 +95,18 @@ export function memdescMisc(map: MemoryMap, pfn: number, order: number, subtype:
     if (step > 2) map[w + 4] = -1;
   }
 }
-/** Is the page misc memory? Links of a free page are no such word. */
-function isMisc(map: MemoryMap, w: number): boolean {
-  const type = map[w] & 15;
-  if (map.pageWords > 2) return type === 1;
-  return type === MEMDESC_MISC || (type === MEMDESC_HWPOISON && map[w + 1] >= 0);
-}
-const miscWord = (map: MemoryMap, pfn: number): number => {
+/** Where the typed pointer of a page lies: in its record, or, of a bad page, in the descriptor that its record points to instead. */
+function pointerAt(map: MemoryMap, pfn: number): number {
   const w = pfn * map.pageWords + map.memdesc;
+  return map.pageWords === 2 && (map[w] & 15) === MEMDESC_HWPOISON ? idAt(map, w) * UNIT : w;
+}
+/** The descriptor that a typed pointer says, in units of 16 bytes. */
+const idAt = (map: MemoryMap, w: number): number => (map[w] >>> 4) | (map[w + 1] << 28);
+
+/** Is that misc memory? Links of a free page are no such word. */
+const isMisc = (map: MemoryMap, w: number): boolean => (map[w] & 15) === (map.pageWords > 2 ? 1 : MEMDESC_MISC);
+const miscWord = (map: MemoryMap, pfn: number): number => {
+  const w = pointerAt(map, pfn);
   return isMisc(map, w) ? map[w] : MISC_UNKNOWN << 4;
 };
 export const memdescMiscSubtype = (map: MemoryMap, pfn: number): number => (miscWord(map, pfn) >> 4) & 0x7f;
@@ -104,9 +117,9 @@ export function memdescMiscOrder(map: MemoryMap, pfn: number): number {
   const head = pfn & -(1 << order);
   return head === pfn || ((miscWord(map, head) >> 12) & 0x3f) === order ? order : 0;
 }
-export const memdescMiscRow = (map: MemoryMap, pfn: number): number => map[pfn * map.pageWords + map.memdesc + 1];
+export const memdescMiscRow = (map: MemoryMap, pfn: number): number => map[pointerAt(map, pfn) + 1];
 export function memdescMiscSetRow(map: MemoryMap, pfn: number, row: number): void {
-  map[pfn * map.pageWords + map.memdesc + 1] = row;
+  map[pointerAt(map, pfn) + 1] = row;
 }
 
 const MISC_COUNT_SHIFT = 18;
@@ -121,14 +134,11 @@ export function memdescMiscSetCount(map: MemoryMap, pfn: number, n: number): voi
     return;
   }
   assert(n >= 0 && n >>> (32 - MISC_COUNT_SHIFT) === 0, 'memdescMiscSetCount: a count has 14 bits');
-  const w = pfn * map.pageWords + map.memdesc;
+  const w = pointerAt(map, pfn);
   if (isMisc(map, w)) map[w] = (map[w] & ((1 << MISC_COUNT_SHIFT) - 1)) | (n << MISC_COUNT_SHIFT);
 }
 
-/**
- * A bad page that is no folio's. In 8 bytes it has a type of its own; the word says what it is beside that as it did before: of misc
- * memory the same, of a page with a descriptor (ours) the top bit and the type before in the upper half, which an address leaves free.
- */
+/** A bad page that is no folio's. In 8 bytes it has a type and a descriptor of its own, which keeps (ours) what the page's word was before. */
 export function memdescBad(map: MemoryMap, pfn: number): boolean {
   const w = pfn * map.pageWords;
   return map.pageWords > 2 ? (map[w] & PG.PG_hwpoison) !== 0 : (map[w] & 15) === MEMDESC_HWPOISON;
@@ -140,17 +150,29 @@ export function memdescSetBad(map: MemoryMap, pfn: number, bad: boolean): void {
     map[w] ^= PG.PG_hwpoison;
     return;
   }
+  if (!bad) {
+    const d = pointerAt(map, pfn);
+    map[w] = map[d];
+    map[w + 1] = map[d + 1];
+    memdescGive(map, map.descriptors, d);
+    return;
+  }
   const type = memdescType(map, pfn);
-  if (bad && ((OWNED >> type) & 1) !== 0) map[w + 1] |= (1 << 31) | (type << 24);
   // Whatever was left of its last use: it is nobody's.
-  else if (bad && type !== MEMDESC_MISC) memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
-  else if (!bad && map[w + 1] < 0) map[w + 1] &= 15;
-  map[w] = (map[w] & ~15) | (bad ? MEMDESC_HWPOISON : type);
+  if (((OWNED >> type) & 1) === 0 && type !== MEMDESC_MISC) memdescMisc(map, pfn, 0, MISC_UNKNOWN, 0);
+  const d = memdescTake(map, map.descriptors, KIND_HWPOISON);
+  map[d] = map[w];
+  map[d + 1] = map[w + 1];
+  memdescPoint(map, pfn, 0, d / UNIT, MEMDESC_HWPOISON);
 }
 /** Does `change` to the words of a block, and marks those pages bad again that were. */
 function keepBad(map: MemoryMap, pfn: number, order: number, change: () => void): void {
   const bad: number[] = [];
-  for (let p = pfn; p < pfn + (1 << order); p++) if (memdescBad(map, p)) bad.push(p);
+  for (let p = pfn; p < pfn + (1 << order); p++)
+    if (memdescBad(map, p)) {
+      bad.push(p);
+      memdescSetBad(map, p, false);
+    }
   change();
   for (const p of bad) memdescSetBad(map, p, true);
 }
@@ -162,15 +184,10 @@ export function memdescMiscAgain(map: MemoryMap, pfn: number, order: number, sub
 }
 
 /** The descriptor of a page, in units of 16 bytes, whatever its type. */
-export function memdescOf(map: MemoryMap, pfn: number): number {
-  const w = pfn * map.pageWords + map.memdesc;
-  return (map[w] >>> 4) | (map[w + 1] << 28);
-}
+export const memdescOf = (map: MemoryMap, pfn: number): number => idAt(map, pointerAt(map, pfn));
 /** MEMDESC_* of a page that is not free; of a bad one, what it is beside that. */
 export function memdescType(map: MemoryMap, pfn: number): number {
-  const w = pfn * map.pageWords + map.memdesc;
-  const type = map[w] & 15;
-  if (type === MEMDESC_HWPOISON && map.pageWords === 2) return map[w + 1] < 0 ? (map[w + 1] >>> 24) & 15 : MEMDESC_MISC;
+  const type = map[pointerAt(map, pfn)] & 15;
   return map.pageWords > 2 && (type & 3) === 1 && type !== MEMDESC_SLAB ? type - 1 : type;
 }
 
@@ -180,14 +197,14 @@ export const memdescOwner = (map: MemoryMap, pfn: number): number =>
 
 /** Words of such a descriptor: ours are the order and the first frame, in the upper halves of fields that hold row numbers here. */
 const W_OWNER_ORDER = 1;
-const W_OWNER_PFN = 15;
+const W_OWNER_PFN = 3;
 export const ownerPfn = (map: MemoryMap, w: number): Pfn => map[w + W_OWNER_PFN] as Pfn;
 export const ownerOrder = (map: MemoryMap, w: number): number => map[w + W_OWNER_ORDER];
 
 /** Gives a block of misc memory a descriptor of a kind (memdesc_slab.ts), with nothing set but that it has no type. Its first word. */
 export function memdescOwnerNew(map: MemoryMap, pfn: number, order: number, kind: number, type: number): number {
   const w = memdescTake(map, map.descriptors, kind);
-  map.fill(0, w, w + 16);
+  map.fill(0, w, w + bytesOf(kind) / 4);
   map[w + W_OWNER_ORDER] = order;
   map[w + W_OWNER_PFN] = pfn;
   keepBad(map, pfn, order, () => memdescPoint(map, pfn, order, w / UNIT, tag(map, type)));

@@ -33,7 +33,9 @@ export const KIND_FOLIO_LARGE = 1;
 export const KIND_SLAB = 2;
 export const KIND_PTDESC = 3;
 export const KIND_ZPDESC = 4;
-export const KIND_COUNTS = 5;
+export const KIND_NETPOOL = 5;
+export const KIND_HWPOISON = 6;
+export const KIND_COUNTS = 7;
 /** Counts of a folio of 2^order pages, 8 bytes a page, are of kind KIND_COUNTS + order. */
 const COUNTS_ORDERS = 14;
 const NR_KINDS = KIND_COUNTS + COUNTS_ORDERS;
@@ -85,14 +87,10 @@ export interface Descriptors {
   own: Float64Array;
 }
 
-const bytesOf = (kind: number): number =>
-  kind === KIND_FOLIO
-    ? 80
-    : kind === KIND_FOLIO_LARGE
-      ? 128
-      : kind < KIND_COUNTS
-        ? 64
-        : Math.max(8 << (kind - KIND_COUNTS), 16);
+/** Of the kinds before the counts. */
+const BYTES: readonly number[] = [80, 128, 64, 64, 64, 48, 32];
+/** Bytes of a descriptor. */
+export const bytesOf = (kind: number): number => BYTES[kind] ?? Math.max(8 << (kind - KIND_COUNTS), 16);
 
 /** Words that the descriptors of a machine can need: every page a folio of its own, as far as one array goes. */
 export function descriptorWords(frames: number, pageWords: number, pageSize: number): number {

@@ -47,7 +47,7 @@ import {
   ownerOrder,
   ownerPfn,
 } from './memdesc.ts';
-import { KIND_FOLIO_LARGE, KIND_PTDESC, KIND_SLAB, KIND_ZPDESC } from './memdesc_slab.ts';
+import { KIND_FOLIO_LARGE, KIND_NETPOOL, KIND_PTDESC, KIND_SLAB, KIND_ZPDESC } from './memdesc_slab.ts';
 import {
   compoundTails,
   FOLIO_WORDS,
@@ -70,6 +70,7 @@ const W_PREV = 4;
 const W_MAPPING = 6;
 const W_INDEX = 8;
 const W_PRIVATE = 10;
+const W_POOL_COUNT = 11;
 const W_TYPE = 12;
 const W_COUNT = 13;
 const W_MEMCG = 14;
@@ -106,8 +107,13 @@ function wordOf(map: MemoryMap, pfn: Pfn): number {
 
 /** Pages that were taken and are no folio's: nobody's, without a reference. `block`: any of them can be asked for all. @kernel mm/page_alloc.c prep_new_page (6.18) */
 export function pagesInit(map: MemoryMap, pfn: Pfn, order: number, block: boolean): void {
-  if (map.overlaid) folioInit(map, pfn, block ? order : 0);
-  else if (block || order === 0) memdescMisc(map, pfn, order, MISC_UNKNOWN, 0);
+  if (map.overlaid) {
+    folioInit(map, pfn, block ? order : 0);
+    return;
+  }
+  // A bad page's descriptor would be lost with its word.
+  for (let p = pfn as number; p < pfn + (1 << order); p++) if (memdescBad(map, p)) memdescSetBad(map, p, false);
+  if (block || order === 0) memdescMisc(map, pfn, order, MISC_UNKNOWN, 0);
   else for (let p = pfn as number; p < pfn + (1 << order); p++) memdescMisc(map, p, 0, MISC_UNKNOWN, 0);
 }
 
@@ -176,6 +182,9 @@ export function setPageTypeValue(map: MemoryMap, pfn: Pfn, value: number): void 
   map[w + W_TYPE] = (map[w + W_TYPE] & ~VALUE_MASK) | (value & VALUE_MASK);
 }
 
+/** Is it a net pool's, with a descriptor apart? That has 48 bytes: neither a type nor a group, and the count in the upper half of pp_ref_count (ours). */
+const isPoolApart = (map: MemoryMap, pfn: Pfn): boolean => !map.overlaid && memdescType(map, pfn) === MEMDESC_NETPOOL;
+
 /** Row of the owner's record. */
 export function pageOwner(map: MemoryMap, pfn: Pfn): number {
   const w = wordOf(map, pfn);
@@ -187,10 +196,10 @@ export function setPageOwner(map: MemoryMap, pfn: Pfn, row: number): void {
   else memdescMiscAgain(map, pageHead(map, pfn), memdescMiscOrder(map, pfn), memdescMiscSubtype(map, pfn), row);
 }
 
-/** The group that the block is charged to; 0 for misc memory, which says nothing of it. */
+/** The group that the block is charged to; 0 for misc memory and net pools, which say nothing of it. */
 export function pageMemcg(map: MemoryMap, pfn: Pfn): number {
   const w = wordOf(map, pfn);
-  return w < 0 ? 0 : map[w + W_MEMCG];
+  return w < 0 || isPoolApart(map, pfn) ? 0 : map[w + W_MEMCG];
 }
 export function setPageMemcg(map: MemoryMap, pfn: Pfn, memcg: number): void {
   const w = wordOf(map, pfn);
@@ -201,7 +210,7 @@ export function setPageMemcg(map: MemoryMap, pfn: Pfn, memcg: number): void {
 /** References of a page, or of the block it lies in. @kernel include/linux/page_ref.h page_count (6.18) */
 export function pageCount(map: MemoryMap, pfn: Pfn): number {
   const w = wordOf(map, pfn);
-  if (w >= 0) return map[w + W_COUNT];
+  if (w >= 0) return map[w + (isPoolApart(map, pfn) ? W_POOL_COUNT : W_COUNT)];
   const f = pageFolio(map, pfn);
   if (f !== 0) return map[f * FOLIO_WORDS + map.refcount];
   return memdescMiscCount(map, pageHead(map, pfn));
@@ -209,7 +218,7 @@ export function pageCount(map: MemoryMap, pfn: Pfn): number {
 export function setPageCount(map: MemoryMap, pfn: Pfn, n: number): void {
   const w = wordOf(map, pfn);
   const f = w >= 0 ? 0 : pageFolio(map, pfn);
-  if (w >= 0) map[w + W_COUNT] = n;
+  if (w >= 0) map[w + (isPoolApart(map, pfn) ? W_POOL_COUNT : W_COUNT)] = n;
   else if (f !== 0) map[f * FOLIO_WORDS + map.refcount] = n;
   else memdescMiscSetCount(map, pageHead(map, pfn), n);
 }
@@ -297,7 +306,7 @@ export function setPageNetpool(map: MemoryMap, pfn: Pfn, pool: number): void {
   if (!map.overlaid) {
     const count = pageCount(map, pfn);
     if (pool === 0) memdescOwnerGone(map, pfn);
-    else map[memdescOwnerNew(map, pfn, memdescMiscOrder(map, pfn), KIND_PTDESC, MEMDESC_NETPOOL) + W_TYPE] = -1;
+    else memdescOwnerNew(map, pfn, memdescMiscOrder(map, pfn), KIND_NETPOOL, MEMDESC_NETPOOL);
     setPageCount(map, pfn, count);
     if (pool === 0) return;
   }

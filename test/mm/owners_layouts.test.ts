@@ -2,18 +2,18 @@
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { balloonDeflate, balloonInflate } from '../../src/mm/balloon_compaction.ts';
-import { machineCensus } from '../../src/mm/census.ts';
+import { machineCensus, ownerPieces } from '../../src/mm/census.ts';
 import { checkMachine } from '../../src/mm/check.ts';
 import { __GFP_COMP, GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { allocHugetlbFolio, checkHugetlb, setMaxHugePages, sizeToHstate } from '../../src/mm/hugetlb.ts';
 import type { FolioId, Pfn } from '../../src/mm/ids.ts';
 import type { Machine } from '../../src/mm/machine.ts';
-import { checkDescriptors } from '../../src/mm/memdesc_slab.ts';
+import { checkDescriptors, KIND_HWPOISON, KIND_NETPOOL } from '../../src/mm/memdesc_slab.ts';
 import type { LayoutName } from '../../src/mm/memmap.ts';
 import { memoryFailure } from '../../src/mm/memory_failure.ts';
 import { checkPgmaps, memremapPages, zoneDevicePageInit } from '../../src/mm/memremap.ts';
 import { machine } from '../../src/mm/mm_init.ts';
-import { folioPfn } from '../../src/mm/mm_types.ts';
+import { folioPfn, pageFolio } from '../../src/mm/mm_types.ts';
 import { allocFrozenPages, allocPages, folioAlloc, freeFrozenPages, freePages } from '../../src/mm/page_alloc.ts';
 import { checkZones } from '../../src/mm/page_alloc_check.ts';
 import { PG } from '../../src/mm/page_flags.ts';
@@ -39,6 +39,8 @@ class Owners {
   readonly zs: ReturnType<typeof zsCreatePool>;
   readonly device: Pfn;
   devices = 0;
+  /** Bad pages and pages of net pools that checks have met at once. */
+  most: [number, number] = [0, 0];
 
   constructor(memmap: LayoutName) {
     this.m = machine({ ...world(FRAMES).config, memmap, deviceMemory: 64 * PAGE });
@@ -107,7 +109,17 @@ class Owners {
     checkSlabs(m);
     checkHugetlb(m);
     checkPgmaps(m);
-    if (!m.map.overlaid) checkDescriptors(m.map, m.map.descriptors);
+    if (m.map.overlaid) return;
+    const { map } = m;
+    checkDescriptors(map, map.descriptors);
+    // Net pools and, in 8 bytes, bad pages that are no folio's have descriptors of their own.
+    const { caches } = map.descriptors;
+    let bad = 0;
+    for (let pfn = 1 as Pfn; pfn < FRAMES + 64; pfn++)
+      if (pageFlag(map, pfn, PG.PG_hwpoison) && pageFolio(map, pfn) === 0) bad++;
+    expect(caches[KIND_HWPOISON]?.inUse).toBe(map.layout === 'memdesc8' ? bad : 0);
+    expect(caches[KIND_NETPOOL]?.inUse).toBe(ownerPieces(machineCensus(m), 'netpool'));
+    this.most = [Math.max(this.most[0], bad), Math.max(this.most[1], caches[KIND_NETPOOL]?.inUse ?? 0)];
   }
 
   /** All that pages and counters say. */
@@ -149,5 +161,6 @@ describe('owners of pages on all layouts', () => {
       w.check();
     }
     expect(b.state()).toEqual(a.state());
+    if (layout !== 'page64') expect(Math.min(...b.most)).toBeGreaterThan(0);
   });
 });
