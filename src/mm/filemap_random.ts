@@ -5,30 +5,27 @@
  *
  *   look     the slots of 32 reads are found, and what they hold is touched: the host's memory answers questions that are
  *            asked together in the time of one
- *   read     each read in turn: a hit marks the folio accessed, a miss goes through filemap_add_folio
+ *   read     each read in turn: a hit marks the folio accessed, a miss is plain (filemap_random_miss.ts) or goes through
+ *            filemap_add_folio
  *
  * Whatever is not plain (a large block size, a locked folio, a read across pages, the end of the file) ends the run, and the
  * caller goes on with filemapRead.
  */
-import { xaClearValue } from '../base/xarray.ts';
-import { addCounts, isSibling, siblingEntry, toNode, toValue } from '../base/xarray_node.ts';
+import { toNode } from '../base/xarray_node.ts';
 import { AS_SWAPBACKED, FMODE_RANDOM } from './address_space.ts';
 import { filemapCreateFolio, filemapGetFolio, filemapInsertFolio, opsOf, READAHEAD_GFP } from './filemap.ts';
 import { missClose, missOpen, missPlain, type PlainMisses, plainMisses } from './filemap_random_miss.ts';
 import type { FileId, FolioId, MappingId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { memCgroupCharge } from './memcontrol.ts';
-import { FOLIO_WORDS, largeOrder, W_INDEX, W_MAPPING } from './mm_types.ts';
+import { FOLIO_WORDS, largeOrder } from './mm_types.ts';
 import { folioAlloc } from './page_alloc.ts';
 import { PG, PG_readahead as READAHEAD } from './page_flags.ts';
-import { folioAddLru, folioMarkAccessed, folioPut } from './swap.ts';
-import { V } from './vmstat.ts';
-import { workingsetRefault } from './workingset.ts';
+import { folioMarkAccessed, folioPut } from './swap.ts';
 
-const { PG_active, PG_dropbehind, PG_head, PG_locked, PG_referenced, PG_unevictable, PG_uptodate } = PG;
+const { PG_active, PG_dropbehind, PG_head, PG_referenced, PG_unevictable, PG_uptodate } = PG;
 const PG_readahead: number = READAHEAD;
 const WORDS: number = FOLIO_WORDS;
-const NR_FILE_PAGES = V.nr_file_pages;
 
 /** Reads that are looked at together. */
 const AHEAD = 32;
@@ -195,7 +192,7 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
       else {
         missClose(m, misses);
         if (done >= run.from) files.prevPos[file] = offset[done] + length[done];
-        e = readMiss(m, mapping, index, p);
+        e = readMiss(m, mapping, index);
         spent = m.now;
         if (e === 0) {
           run.outOfMemory++;
@@ -233,50 +230,19 @@ export function filemapReadRandom(m: Machine, run: ReadRun): number {
  * A page that is not there is allocated, added and read. Returns its folio; 0 when there is no memory.
  * @kernel mm/readahead.c page_cache_ra_unbounded (6.18)
  */
-function readMiss(m: Machine, mapping: MappingId, index: number, at: number): number {
-  const { tracer, pages } = m;
+function readMiss(m: Machine, mapping: MappingId, index: number): number {
+  const { tracer } = m;
   if (tracer !== null) {
     tracer.syncRa?.(mapping, index, 1);
     tracer.raUnbounded?.(mapping, index, 1, 0);
   }
   const folio = folioAlloc(m, READAHEAD_GFP, 0);
-  const { shape } = pages;
   if (folio === 0 || !memCgroupCharge(m, folio, READAHEAD_GFP)) {
     if (folio !== 0) folioPut(m, folio);
     return filemapCreateFolio(m, mapping, index, 0) === 0 ? filemapGetFolio(m, mapping, index) : 0;
   }
-  // Reclaim for the charge may have taken the leaf away; the value of a large folio has other slots.
-  if (pages.shape === shape && !isSibling(pages.nodes.slots[at << 1])) insertPage(m, mapping, folio, index, at);
-  else filemapInsertFolio(m, mapping, folio, index, READAHEAD_GFP);
+  filemapInsertFolio(m, mapping, folio, index, READAHEAD_GFP);
   folioPut(m, folio);
   opsOf(m, mapping).readahead(m, mapping, index, 1);
   return folio;
-}
-
-/** Puts a folio of one page in a slot of a leaf that holds no folio. @kernel mm/filemap.c __filemap_add_folio (6.18) */
-function insertPage(m: Machine, mapping: MappingId, folio: FolioId, index: number, at: number): void {
-  const { map, spaces, pages, tracer } = m;
-  const { slots, count, values } = pages.nodes;
-  const n = at >> 6;
-  const old = slots[at << 1];
-  const w = folio * WORDS;
-  if (old !== 0) {
-    if (values[n] === count[n] || slots[(at + 1) << 1] === siblingEntry(at & 63)) xaClearValue(pages, at);
-    else values[n] -= 1;
-  } else if (values[n] === count[n]) addCounts(pages, n, 1, 0);
-  else count[n] += 1;
-  slots[at << 1] = folio;
-  map[w] |= PG_locked;
-  map[w + map.refcount] = 2;
-  map[w + W_MAPPING] = mapping << 2;
-  map[w + W_INDEX] = index;
-  pages.leaf = n;
-  pages.leafHead = spaces.head[mapping];
-  pages.leafAt = index >>> 6;
-  spaces.nrpages[mapping] += 1;
-  m.vmstat[NR_FILE_PAGES] += 1;
-  m.cached[0] += 1;
-  if (tracer !== null) tracer.addToPageCache?.(mapping, index, 0, folio);
-  if (old !== 0) workingsetRefault(m, folio, toValue(old), slots[(at << 1) | 1] >>> 0);
-  folioAddLru(m, folio);
 }
