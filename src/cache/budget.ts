@@ -6,6 +6,8 @@
  *              64    struct page, in the layout of the memory map
  *              32    state of the blocks of large folios, order of the lists
  *              140   nodes of the index: one for four pages, of 560 bytes each, and 256 at least
+ *   once       3 MiB, or a twelfth of what a small budget has above the least: what the host's heap grows by, seen from
+ *              outside the process (the objects of requests, and their garbage until it is collected)
  *
  * A node is needed for each 256 KiB (with 4 KiB pages) of a file that anything is cached of. So only a file of sixteen times
  * the budget and more, read a page here and a page there, or very many small files, can want more nodes than that: then pages
@@ -20,6 +22,8 @@ const MAP_BYTES = 64;
 const STATE_BYTES = 32;
 const NODE_BYTES = 560;
 const PAGES_A_NODE = 4;
+const HEAP_BYTES = 3 * 2 ** 20;
+const HEAP_SHARE = 12;
 /** The engine needs that many pages to work with. */
 const PAGES_MIN = 256;
 const NODES_MIN = 256;
@@ -56,13 +60,15 @@ export function budgetOf(memory: string | number, pageSize: number): Budget {
     throw new CacheError('NO_BUDGET', `pageSize ${pageSize}: expected ${PAGE_SIZES.join(', ')}`);
   const perPage = pageSize + MAP_BYTES + STATE_BYTES;
   const nodesMargin = 16 + Math.ceil(Math.min(PAGES_A_CALL, bytes / pageSize) / 64);
-  const rest = bytes - nodesMargin * NODE_BYTES;
+  const least = PAGES_MIN * perPage + (NODES_MIN + 22) * NODE_BYTES;
+  const heap = Math.min(HEAP_BYTES, Math.max(0, Math.floor((bytes - least) / HEAP_SHARE)));
+  const rest = bytes - heap - nodesMargin * NODE_BYTES;
   const frames = Math.floor(
     Math.min((rest - NODES_MIN * NODE_BYTES) / perPage, rest / (perPage + NODE_BYTES / PAGES_A_NODE)),
   );
   if (frames < PAGES_MIN) {
-    const least = formatBytes(Math.ceil((PAGES_MIN * perPage + (NODES_MIN + 22) * NODE_BYTES) / 2 ** 10) * 2 ** 10);
-    throw new CacheError('NO_BUDGET', `memory ${formatBytes(bytes)}: expected at least ${least}`);
+    const expected = formatBytes(Math.ceil(least / 2 ** 10) * 2 ** 10);
+    throw new CacheError('NO_BUDGET', `memory ${formatBytes(bytes)}: expected at least ${expected}`);
   }
   return {
     bytes,
