@@ -44,6 +44,11 @@ export const SCATTERED = 16;
 /** So many are remembered; a hit makes up for some, a fault for all. */
 export const STREAK_MAX = 64;
 export const STREAK_HIT = 4;
+/** Numbers of a memo entry: page, time of use, hits since it was noted, the last of the kinds that are allowed. */
+const MEMO_WIDTH = 4;
+const TIME = 1;
+const HITS = 2;
+const KIND = 3;
 /** Page of an entry that is not in use: no address is near it. */
 export const NO_PAGE: number = -(2 ** 60);
 
@@ -53,28 +58,26 @@ export interface Pass {
   /** The smallest page size of all. */
   readonly pageBytes: number;
 
-  // Memo, by entry.
-  readonly page: Float64Array;
-  readonly time: Float64Array;
-  readonly hits: Int32Array;
-  /** Kinds of access that are known to be allowed, as bits. */
-  readonly kinds: Uint8Array;
+  /** Memo, four numbers an entry: page, time, hits, the last of the kinds of access that are known to be allowed. */
+  readonly memo: Float64Array;
   /** By entry and configuration: the entry of its first level; the next memo entry of that one. */
   readonly slot: Int32Array;
   readonly chain: Int32Array;
   /** Pages from which instructions were fetched: they are mapped in all configurations. */
   readonly code: Float64Array;
 
-  /** Address of the page that is translated, the time, the end of the access. Numbers here, because arguments would be put on the heap. */
+  /** Address of the page that is translated, the time, the end of the access, the time of the last one that the memo did not know. Numbers here, because arguments would be put on the heap. */
   readonly at: Float64Array;
   /** By configuration: the entry for that page; −1: none, or it is gone. */
   readonly found: Int32Array;
   /**
    * Rows of the last call of `translate` that the memo did not know, in order: every page of the smallest size that it saw for the first
-   * time is among them.
+   * time is among them. A row, or for a run of rows ~first and its end.
    */
   fresh: Int32Array;
   freshCount: number;
+  /** One of them went across the end of a page of the smallest size. */
+  crossed: boolean;
   /** Some first level had the page: it is worth a memo entry. */
   noted: boolean;
   /** Misses of both levels in a row, about, of the first configuration. Rows whose leaves were looked at, and what was seen. */
@@ -103,17 +106,15 @@ export function pass(translators: readonly Translator[]): Pass {
   return {
     translators,
     pageBytes: Math.min(...translators.map((x) => 2 ** x.tlb.geometry.pageShift)),
-    page: new Float64Array(entries).fill(NO_PAGE),
-    time: new Float64Array(entries),
-    hits: new Int32Array(entries),
-    kinds: new Uint8Array(entries),
+    memo: new Float64Array(entries * MEMO_WIDTH).map((_, i) => (i % MEMO_WIDTH === 0 ? NO_PAGE : 0)),
     slot: new Int32Array(entries * n),
     chain: new Int32Array(entries * n),
     code: new Float64Array(CODE_SIZE).fill(NO_PAGE),
-    at: new Float64Array(3),
+    at: new Float64Array(4),
     found: new Int32Array(n).fill(-1),
     fresh: new Int32Array(0),
     freshCount: 0,
+    crossed: false,
     noted: false,
     streak: 0,
     lookedFrom: 0,
@@ -130,7 +131,7 @@ export function pass(translators: readonly Translator[]): Pass {
   };
 }
 
-/** Rows that the memo knows, from `from` on: the first that it does not. Without a call: the host's compiler would look at all tables anew. */
+/** Rows that the memo knows, from `from` on: the first that it does not. */
 export function recall(
   p: Pass,
   address: Float64Array,
@@ -139,21 +140,63 @@ export function recall(
   from: number,
   to: number,
 ): number {
-  const { page, time, hits, kinds, pageBytes, at, code } = p;
+  const row = recallData(p, address, size, kind, from, to);
+  return row < to && kind[row] === FETCH ? recallAll(p, address, size, kind, row, to) : row;
+}
+
+/**
+ * Ends at a fetch. No call, and nothing that a program without fetches never does: after a call the host's compiler looks at all tables
+ * anew, and what was never done keeps it from taking what is the same in every turn out of the loop.
+ */
+function recallData(
+  p: Pass,
+  address: Float64Array,
+  size: Uint16Array,
+  kind: Uint8Array,
+  from: number,
+  to: number,
+): number {
+  const { memo, pageBytes, at } = p;
   const perByte = 1 / pageBytes;
   let now = at[1];
   let i = from;
-  for (; i < to; i++) {
+  for (; i < to; i = (i + 1) | 0) {
+    const a = address[i];
+    const h = (Math.imul((a * perByte) | 0, MULTIPLIER) >>> SHIFT) << 2;
+    const inside = a - memo[h];
+    // One test of the kind, not one by kind: which it is, nobody can predict.
+    if (!(inside >= 0 && inside + size[i] <= pageBytes && kind[i] <= memo[h | KIND])) break;
+    now++;
+    memo[h | TIME] = now;
+    memo[h | HITS]++;
+  }
+  at[1] = now;
+  return i;
+}
+
+/** Fetches as well: of pages of code. */
+function recallAll(
+  p: Pass,
+  address: Float64Array,
+  size: Uint16Array,
+  kind: Uint8Array,
+  from: number,
+  to: number,
+): number {
+  const { memo, pageBytes, at, code } = p;
+  const perByte = 1 / pageBytes;
+  let now = at[1];
+  let i = from;
+  for (; i < to; i = (i + 1) | 0) {
     const a = address[i];
     const k = kind[i];
     const key = (a * perByte) | 0;
-    const h = Math.imul(key, MULTIPLIER) >>> SHIFT;
-    const inside = a - page[h];
-    // One test of the kind, not one by kind: which it is, nobody can predict.
-    if (inside >= 0 && inside + size[i] <= pageBytes && ((kinds[h] >>> k) & 1) !== 0) {
+    const h = (Math.imul(key, MULTIPLIER) >>> SHIFT) << 2;
+    const inside = a - memo[h];
+    if (inside >= 0 && inside + size[i] <= pageBytes && k <= memo[h | KIND]) {
       now++;
-      time[h] = now;
-      hits[h]++;
+      memo[h | TIME] = now;
+      memo[h | HITS]++;
       continue;
     }
     if (k !== FETCH) break;
@@ -168,8 +211,8 @@ export function recall(
 function memoRemove(p: Pass, h: number): void {
   const { translators, slot, chain } = p;
   const n = translators.length;
-  const time = p.time[h];
-  const hits = p.hits[h];
+  const time = p.memo[(h << 2) | TIME];
+  const hits = p.memo[(h << 2) | HITS];
   for (let c = 0, i = h * n; c < n; c++, i++) {
     const x = translators[c];
     const { links, times, info, orders } = x.tlb;
@@ -187,15 +230,15 @@ function memoRemove(p: Pass, h: number): void {
       chain[at * n + c] = chain[i];
     }
   }
-  p.page[h] = NO_PAGE;
-  p.hits[h] = 0;
+  p.memo[h << 2] = NO_PAGE;
+  p.memo[(h << 2) | HITS] = 0;
 }
 
-/** Notes the page p.at, with the entries p.found, in memo entry `h`. */
-export function memoFill(p: Pass, h: number, kinds: number): void {
+/** Notes the page p.at, with the entries p.found, in memo entry `h`; kinds up to `kind` are allowed. */
+export function memoFill(p: Pass, h: number, kind: number): void {
   const { translators, slot, chain, found } = p;
   const n = translators.length;
-  if (p.page[h] !== NO_PAGE) memoRemove(p, h);
+  if (p.memo[h << 2] !== NO_PAGE) memoRemove(p, h);
   for (let c = 0, i = h * n; c < n; c++, i++) {
     const { links } = translators[c].tlb;
     const m = (found[c] << 2) | MEMO;
@@ -203,16 +246,17 @@ export function memoFill(p: Pass, h: number, kinds: number): void {
     chain[i] = links[m];
     links[m] = h;
   }
-  p.page[h] = p.at[0];
-  p.time[h] = p.at[1];
-  p.kinds[h] = kinds;
+  p.memo[h << 2] = p.at[0];
+  p.memo[(h << 2) | TIME] = p.at[1];
+  p.memo[(h << 2) | KIND] = kind;
 }
 
 /** When an entry of the first level was used last. */
 function timeOf(p: Pass, c: number, t: Tlb, s: number): number {
   let time = t.times[s];
   const n = p.translators.length;
-  for (let h = t.links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
+  for (let h = t.links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c])
+    if (p.memo[(h << 2) | TIME] > time) time = p.memo[(h << 2) | TIME];
   return time;
 }
 
@@ -226,7 +270,8 @@ export function victimOfSet(p: Pass, c: number, from: number, to: number): numbe
   for (let s = from; s < to; s = (s + 1) | 0) {
     let time = times[s];
     if (time >= oldest) continue;
-    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
+    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c])
+      if (p.memo[(h << 2) | TIME] > time) time = p.memo[(h << 2) | TIME];
     if (time < oldest) {
       oldest = time;
       victim = s;
@@ -262,7 +307,8 @@ export function sortByTime(p: Pass, c: number, a: number): void {
     const s = sorted[i];
     // timeOf, once more: what a call returns would be put on the heap.
     let time = times[s];
-    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c]) if (p.time[h] > time) time = p.time[h];
+    for (let h = links[(s << 2) | MEMO]; h >= 0; h = p.chain[h * n + c])
+      if (p.memo[(h << 2) | TIME] > time) time = p.memo[(h << 2) | TIME];
     let at = i;
     while (at > from && sortedTimes[at - 1] > time) {
       sorted[at] = sorted[at - 1];
@@ -287,7 +333,7 @@ export function entryDrop(p: Pass, c: number, a: number, s: number): void {
 
 /** Empties the memo, so that the counts are complete. */
 export function settle(p: Pass): void {
-  for (let h = 0; h < p.page.length; h++) if (p.page[h] !== NO_PAGE) memoRemove(p, h);
+  for (let h = 0; h < 1 << MEMO_BITS; h++) if (p.memo[h << 2] !== NO_PAGE) memoRemove(p, h);
 }
 
 /** Where the memo keeps a page. */
@@ -311,14 +357,14 @@ export function checkPass(p: Pass): void {
           on.set(h, s);
         }
       }
-    for (let h = 0; h < p.page.length; h++) {
-      if (p.page[h] === NO_PAGE) continue;
+    for (let h = 0; h < 1 << MEMO_BITS; h++) {
+      if (p.memo[h << 2] === NO_PAGE) continue;
       const s = p.slot[h * n + c];
       assert(on.get(h) === s, 'M2: a memo entry that is not on its chain');
       on.delete(h);
       const tag = t.tags[s];
       assert(
-        tag >= 0 && Math.floor(p.page[h] * t.viewPerByte[viewOfTag(tag)]) === keyOfTag(tag),
+        tag >= 0 && Math.floor(p.memo[h << 2] * t.viewPerByte[viewOfTag(tag)]) === keyOfTag(tag),
         'M1: a memo entry that leads to another page',
       );
     }

@@ -5,7 +5,7 @@
  *   look        the leaf entries of the next rows are found and read                                       look.ts
  *   a loop      each row in turn: its leaf, and the second level                                           scatter_second.ts
  *   walks       the walk caches                                                                            scatter_walks.ts
- *   oddRow      what ends the loop: hits of the second level, what prints or caches do not tell
+ *   oddRow      what ends the loop: hits of the second level, what prints or caches do not tell, leaves without accessed or dirty bit
  *   keep        when all is done, the last rows go into the first level                                    scatter_first.ts
  *
  * A row that misses the second level misses the first too, if what the first has is in the second; and it is, as long as nothing leaves the
@@ -20,7 +20,7 @@
 import { classOf, look } from './look.ts';
 import { FETCH, type Pass, recall, STREAK_HIT, STREAK_MAX } from './memo.ts';
 import { ORDER_WORD, SET_SHIFT, wayAt } from './order.ts';
-import { absentTo, inSet, keep, lastRows } from './scatter_first.ts';
+import { absentTo, filledFrom, inSet, keep } from './scatter_first.ts';
 import { type Loop, missNarrow, missWide, type Run } from './scatter_second.ts';
 import { missTogether } from './scatter_together.ts';
 import { settleUses, walkOne, walks } from './scatter_walks.ts';
@@ -151,7 +151,7 @@ function misses(
   for (let going = true; going && i < to; ) {
     if (i >= p.lookedTo) look(p, x, pt, top, address, i, Math.min(to, i + AHEAD));
     let end = Math.min(to, p.lookedTo);
-    if (k === x.coalescedClass) end = ofClassTo(x, pt, k, i, end);
+    if (x.coalescedClass >= 0) end = ofClassTo(x, pt, k, i, end);
     if (i === from || (!fills(p, t, v1, run, address, from, i) && p.filledFrom < 0))
       end = absentTo(t, v1, address, i, end);
     going = end > i;
@@ -177,7 +177,7 @@ function misses(
 
 /** Whether rows [from, row) fill view `v` of the first level, and later ones do than last time. */
 function fills(p: Pass, t: Tlb, v: number, run: Run, address: Float64Array, from: number, row: number): boolean {
-  lastRows(p, t, v, address, from, row);
+  p.filledFrom = filledFrom(t, v, address, from, row);
   const oldest = (run.stamps + (p.filledFrom << STAMP_SHIFT)) | 0;
   if (p.filledFrom < 0 || oldest <= run.oldest) return false;
   run.oldest = oldest;
@@ -223,11 +223,11 @@ function oddRow(
   const [last, before] = roomFor(x, v, address[row]);
   const empty = last === INFO_EMPTY || before === INFO_EMPTY;
   if ((last !== INFO_EMPTY && last >= run.oldest) || (before !== INFO_EMPTY && before >= run.oldest)) return STOP;
+  entries[e] |= how === 0 ? ACCESSED : ACCESSED | DIRTY;
   if (!empty && run.sure !== row) {
     run.sure = row;
     return AGAIN;
   }
-  entries[e] |= how === 0 ? ACCESSED : ACCESSED | DIRTY;
   walkOne(p, x, k, address[row]);
   const made = insertListed(t, v, p.at);
   t.info[made] = stamp | k;
@@ -268,11 +268,28 @@ function groupInfo(x: Translator, pt: WalkedTables, k: number, address: Float64A
 /** The first of rows [from, to) whose leaf is not of class `k`, or `to`. */
 function ofClassTo(x: Translator, pt: WalkedTables, k: number, from: number, to: number): number {
   const { words, at } = x.tlb;
-  for (let i = from; i < to; i++) {
+  for (let i = from; ; i++) {
+    if (k !== x.coalescedClass) i = apartTo(x, pt.entries, i, to);
+    if (i >= to) return to;
     const e = words[at.leaves + (i & MASK)];
     if (e < 0 || (pt.entries[e] & PRESENT) === 0 || classOf(x, pt.entries, e) !== k) return i;
   }
-  return to;
+}
+
+/** The first of rows [from, to) whose leaf may be one of a group that hardware coalesces, or `to`. */
+function apartTo(x: Translator, entries: Int32Array, from: number, to: number): number {
+  const { words, at, coalesces } = x.tlb;
+  const leaves = at.leaves | 0;
+  const mask = (coalesces - 1) | 0;
+  let i = from;
+  for (; i < to; i = (i + 1) | 0) {
+    const e = words[(leaves + (i & MASK)) | 0];
+    if (e < 0) break;
+    // In a group the frame stands where the page does, and the neighbour's frame is its neighbour.
+    const frame = entries[e ^ 1];
+    if (((frame ^ (e >> 1)) & mask) === 0 && entries[e ^ 3] === (frame ^ 1)) break;
+  }
+  return i;
 }
 
 function forgetStamps(p: Pass, t: Tlb): void {

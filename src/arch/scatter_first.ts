@@ -86,9 +86,9 @@ function absentInFull(t: Tlb, v: number, address: Float64Array, from: number, to
 
 /**
  * The rows before `to`, not before `from`, that fill view `v` when all of them miss it: of each set the last ones, latest first, in the list of those
- * kept. Returns how many; p.filledFrom is the row from which on they fill all of it, −1: they do not.
+ * kept. Returns how many.
  */
-export function lastRows(p: Pass, t: Tlb, v: number, address: Float64Array, from: number, to: number): number {
+function lastRows(t: Tlb, v: number, address: Float64Array, from: number, to: number): number {
   const { words, viewWords } = t;
   const { kept, counts } = t.at;
   const per = t.viewPerByte[v];
@@ -108,8 +108,29 @@ export function lastRows(p: Pass, t: Tlb, v: number, address: Float64Array, from
     words[(kept + n) | 0] = i;
     n = (n + 1) | 0;
   }
-  p.filledFrom = open > 0 ? -1 : i;
   return n;
+}
+
+/** The row from which on rows before `to`, not before `from`, fill view `v` when all of them miss it; −1: they do not. */
+export function filledFrom(t: Tlb, v: number, address: Float64Array, from: number, to: number): number {
+  const { words, viewWords } = t;
+  const counts = t.at.counts | 0;
+  const per = t.viewPerByte[v];
+  const ways = viewWords[(v << 3) | VIEW_WAYS];
+  const mask = viewWords[v << 3] === 1 ? 0 : viewWords[(v << 3) | VIEW_MASK];
+  // One set: as many rows as it has ways.
+  if (mask === 0) return to - from < ways ? -1 : to - ways;
+  for (let set = 0; set <= mask; set = (set + 1) | 0) words[(counts + set) | 0] = ways;
+  let open = (mask + 1) | 0;
+  let i = to;
+  for (i = (i - 1) | 0; i >= from; i = (i - 1) | 0) {
+    const set = (counts + ((address[i] * per) & mask)) | 0;
+    const left = (words[set] - 1) | 0;
+    words[set] = left;
+    open = (open - (left === 0 ? 1 : 0)) | 0;
+    if (open === 0) return i;
+  }
+  return -1;
 }
 
 /** Puts rows [from, to) into view `v`, all of which miss it and are in view `second` of the second level; p.at[1] is the time before the first. */
@@ -124,7 +145,7 @@ export function keep(
 ): void {
   const { words, at } = t;
   const full = t.viewWords[v << 3] === 1;
-  for (let n = lastRows(p, t, v, address, from, to); ; n--) {
+  for (let n = lastRows(t, v, address, from, to); ; n--) {
     n = full ? keepInFull(p, t, v, second, address, from, to, n) : keepInSets(p, t, v, second, address, from, to, n);
     if (n === 0) break;
     const row = words[at.kept + n - 1];

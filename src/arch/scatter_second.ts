@@ -1,6 +1,8 @@
 /**
  * The second level under rows that miss the first. The loop looks at everything that a row needs before it changes anything, and ends at the first row that
- * is not as expected: not plain, perhaps there, or without room.
+ * is not as expected: not plain, perhaps there, or without room. What a loop hardly ever does is not in it (the accessed bit of a leaf that
+ * has none is set by whoever takes that row): the host's compiler takes what is the same in every turn out of a loop, but not where it holds
+ * something that was never done when it is compiled.
  */
 import { FETCH, type Pass } from './memo.ts';
 import { ONES, ORDER, printTops, SET_SHIFT, wayAt } from './order.ts';
@@ -69,7 +71,6 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
   const pageBytes = p.pageBytes | 0;
   const inPage = (pageBytes - 1) | 0;
   const cont = k === x.classOfGroup[0] ? C : 0;
-  const mixed = x.coalescedClass >= 0 && k !== x.coalescedClass ? (t.coalesces - 1) | 0 : 0;
   const v = t.l2Of[k];
   const q = v << 3;
   const per = t.viewPerByte[v];
@@ -91,13 +92,8 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
     const a = address[i];
     if (e < 0 || how === F || (((a & inPage) + size[i]) | 0) > pageBytes) break;
     const flags = entries[e];
-    const wants = P | (stores << RW_BIT);
+    const wants = P | A | (stores << RW_BIT) | (stores << DIRTY_BIT);
     if ((flags & (wants | C)) !== (wants | cont)) break;
-    if (mixed !== 0 && i !== sure) {
-      // In a group the frame stands where the page does, and the neighbour's frame is its neighbour.
-      const frame = entries[e ^ 1];
-      if (((frame ^ (e >> 1)) & mixed) === 0 && entries[e ^ 3] === (frame ^ 1)) break;
-    }
 
     // The second level.
     const scaled = a * per;
@@ -125,12 +121,10 @@ export const missNarrow: Loop = (p, x, run, entries, address, size, kind, from, 
     if (words[(info + s) | 0] >= oldest) break;
 
     // Into the second level.
-    const marked = flags | A | (stores << DIRTY_BIT);
-    if (marked !== flags) entries[e] = marked;
     words[r] = (p0 << 8) | print;
     words[r | 1] = (p1 << 8) | (p0 >>> 24);
     words[r | ORDER_AT] = ((low << 4) | way) & all;
-    const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
+    const writable = ((flags >>> RW_BIT) & (flags >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
     words[(slots + (i & MASK)) | 0] = s;
@@ -153,7 +147,6 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
   const pageBytes = p.pageBytes | 0;
   const inPage = (pageBytes - 1) | 0;
   const cont = k === x.classOfGroup[0] ? C : 0;
-  const mixed = x.coalescedClass >= 0 && k !== x.coalescedClass ? (t.coalesces - 1) | 0 : 0;
   const v = t.l2Of[k];
   const q = v << 3;
   const per = t.viewPerByte[v];
@@ -176,13 +169,8 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
     const a = address[i];
     if (e < 0 || how === F || (((a & inPage) + size[i]) | 0) > pageBytes) break;
     const flags = entries[e];
-    const wants = P | (stores << RW_BIT);
+    const wants = P | A | (stores << RW_BIT) | (stores << DIRTY_BIT);
     if ((flags & (wants | C)) !== (wants | cont)) break;
-    if (mixed !== 0 && i !== sure) {
-      // In a group the frame stands where the page does, and the neighbour's frame is its neighbour.
-      const frame = entries[e ^ 1];
-      if (((frame ^ (e >> 1)) & mixed) === 0 && entries[e ^ 3] === (frame ^ 1)) break;
-    }
 
     // The second level.
     const scaled = a * per;
@@ -219,15 +207,13 @@ export const missWide: Loop = (p, x, run, entries, address, size, kind, from, to
     if (words[(info + s) | 0] >= oldest) break;
 
     // Into the second level.
-    const marked = flags | A | (stores << DIRTY_BIT);
-    if (marked !== flags) entries[e] = marked;
     words[r] = (p0 << 8) | print;
     words[r | 1] = (p1 << 8) | (p0 >>> 24);
     words[r | 2] = (p2 << 8) | (p1 >>> 24);
     words[r | 3] = (p3 << 8) | (p2 >>> 24);
     words[r | ORDER_AT] = (low << 4) | way;
     words[r | ORDER_AT | 1] = ((high << 4) | (low >>> 28)) & all;
-    const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
+    const writable = ((flags >>> RW_BIT) & (flags >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
     words[(slots + (i & MASK)) | 0] = s;

@@ -45,7 +45,6 @@ export const missTogether: Loop = (p, x, run, entries, address, size, kind, from
   const pageBytes = p.pageBytes | 0;
   const inPage = (pageBytes - 1) | 0;
   const cont = k === x.classOfGroup[0] ? C : 0;
-  const mixed = x.coalescedClass >= 0 && k !== x.coalescedClass ? (t.coalesces - 1) | 0 : 0;
   const v = t.l2Of[k];
   const q = v << 3;
   const per = t.viewPerByte[v];
@@ -82,13 +81,8 @@ export const missTogether: Loop = (p, x, run, entries, address, size, kind, from
     const a = address[i];
     if (e < 0 || how === F || (((a & inPage) + size[i]) | 0) > pageBytes) break;
     const flags = entries[e];
-    const wants = P | (stores << RW_BIT);
+    const wants = P | A | (stores << RW_BIT) | (stores << DIRTY_BIT);
     if ((flags & (wants | C)) !== (wants | cont)) break;
-    if (mixed !== 0 && i !== sure) {
-      // In a group the frame stands where the page does, and the neighbour's frame is its neighbour.
-      const frame = entries[e ^ 1];
-      if (((frame ^ (e >> 1)) & mixed) === 0 && entries[e ^ 3] === (frame ^ 1)) break;
-    }
 
     // The second level.
     const scaled = a * per;
@@ -175,23 +169,21 @@ export const missTogether: Loop = (p, x, run, entries, address, size, kind, from
       words[r3 | 2] = (h2 << 8) | (h1 >>> 24);
       words[r3 | 3] = (h3 << 8) | (h2 >>> 24);
       words[r3 | ORDER_AT] = wide ? (low3 << 4) | way3 : ((low3 << 4) | way3) & all;
-      if (wide) words[r3 | ORDER_AT | 1] = ((high3 << 4) | (low3 >>> 28)) & all;
+      words[r3 | ORDER_AT | 1] = wide ? ((high3 << 4) | (low3 >>> 28)) & all : high3;
       pages = (pages - 1 + ((was & UPPER) >>> UPPER_BIT)) | 0;
       words[(info + s3) | 0] = UPPER;
       tags[s3] = wanted3;
     }
 
     // Into the second level.
-    const marked = flags | A | (stores << DIRTY_BIT);
-    if (marked !== flags) entries[e] = marked;
     words[r] = (p0 << 8) | print;
     words[r | 1] = (p1 << 8) | (p0 >>> 24);
     words[r | 2] = (p2 << 8) | (p1 >>> 24);
     words[r | 3] = (p3 << 8) | (p2 >>> 24);
     words[r | ORDER_AT] = wide ? (low << 4) | way : ((low << 4) | way) & all;
-    if (wide) words[r | ORDER_AT | 1] = ((high << 4) | (low >>> 28)) & all;
+    words[r | ORDER_AT | 1] = wide ? ((high << 4) | (low >>> 28)) & all : high;
     pages = (pages + ((words[(info + s) | 0] & UPPER) >>> UPPER_BIT)) | 0;
-    const writable = ((marked >>> RW_BIT) & (marked >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
+    const writable = ((flags >>> RW_BIT) & (flags >>> DIRTY_BIT) & 1) << WRITABLE_BIT;
     words[(info + s) | 0] = (stamps + (i << STAMP)) | writable | k;
     tags[s] = wanted;
     words[(slots + (i & MASK)) | 0] = s;

@@ -16,6 +16,7 @@ import {
   VIEW_HASH,
   VIEW_LISTS,
   VIEW_MASK,
+  VIEW_SETS,
   VIEW_SHIFT,
   VIEW_WAYS,
 } from './tlb.ts';
@@ -72,6 +73,8 @@ function walksOfSets(x: Translator, k: number, address: Float64Array, from: numb
   const q4 = walkOf[2] << 3;
   const tag = viewTag[walkOf[1]];
   const upperTag = viewTag[walkOf[2]];
+  // What is in use stays so: where all is, it need not be looked at.
+  const room = t.live[walkOf[1]] < Math.imul(viewWords[q | VIEW_WAYS], viewWords[q | VIEW_SETS]);
   const base = viewWords[q | VIEW_BASE];
   const ways = viewWords[q | VIEW_WAYS];
   const mask = viewWords[q | VIEW_MASK];
@@ -113,7 +116,7 @@ function walksOfSets(x: Translator, k: number, address: Float64Array, from: numb
     const low = words[r | ORDER_AT];
     const way = (low >>> last) & 15;
     const s = (first + way) | 0;
-    if (u < 0 || tags[u] !== upper * TAG + upperTag || words[(info + s) | 0] === EMPTY) break;
+    if (u < 0 || tags[u] !== upper * TAG + upperTag || (room && words[(info + s) | 0] === EMPTY)) break;
     words[(uses + u) | 0] = i;
     references = (references + 2) | 0;
     words[r] = (p0 << 8) | print;

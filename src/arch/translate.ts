@@ -56,9 +56,11 @@ import {
 } from './tlb.ts';
 import { fetchFrom, insertListed, miss, storeThrough, type WalkedTables } from './walk.ts';
 
-/** Bits by kind. */
-const LOADS = 1;
-const LOADS_AND_STORES = 7;
+/** Kinds up to these. */
+const LOADS = 0;
+const LOADS_AND_STORES = 2;
+/** Accesses that the memo knew, after which it notes one that no first level had. */
+const KNOWN = 8;
 
 /**
  * Translates rows [from, to) until one has no translation in some configuration: returns its row, or `to`. `tables` and `tops` (the number
@@ -76,9 +78,11 @@ export function translate(
 ): number {
   const { pageBytes, at } = p;
   const perByte = 1 / pageBytes;
-  if (p.fresh.length < to - from) p.fresh = new Int32Array(to - from);
+  // A run, and the row that ends it, are three at most for two rows.
+  if (p.fresh.length < 2 * (to - from)) p.fresh = new Int32Array(2 * (to - from));
   const { fresh } = p;
   p.freshCount = 0;
+  p.crossed = false;
   p.lookedFrom = p.lookedTo = 0;
   let i = from;
   if (p.refused && i < to) {
@@ -89,24 +93,20 @@ export function translate(
     if (p.streak >= SCATTERED) {
       const was = i;
       i = scatter(p, tables, tops, address, size, kind, i, to);
-      addRows(p, was, i);
+      if (i > was) {
+        fresh[p.freshCount++] = ~was;
+        fresh[p.freshCount++] = i;
+      }
     } else i = recall(p, address, size, kind, i, to);
     if (i >= to) return to;
     fresh[p.freshCount++] = i;
     const a = address[i];
     at[0] = Math.floor(a * perByte) * pageBytes;
     at[2] = a + size[i];
+    if (at[2] > at[0] + pageBytes) p.crossed = true;
     if (!rest(p, tables, tops, kind[i])) return i;
     i++;
   }
-}
-
-/** Rows that the memo did not know. */
-function addRows(p: Pass, from: number, to: number): void {
-  const { fresh } = p;
-  const before = p.freshCount - from;
-  for (let row = from; row < to; row = (row + 1) | 0) fresh[(before + row) | 0] = row;
-  p.freshCount = before + to;
 }
 
 /** Leaves out the access that was refused: its program was killed there, or the trace is wrong. Returns the next row. */
@@ -122,7 +122,11 @@ function rest(p: Pass, tables: readonly WalkedTables[], tops: ArrayLike<number>,
   for (;;) {
     if (!p.refused) {
       p.faultConfig = 0;
+      // Among many that the memo knows, this one will be wanted again.
+      p.noted = at[1] - at[3] >= KNOWN;
+      if (p.noted) p.streak = 0;
       at[1]++;
+      at[3] = at[1];
     }
     p.refused = false;
     for (let c = p.faultConfig; c < n; c++) {

@@ -208,7 +208,7 @@ export class AccessReplay {
     for (;;) {
       row = translate(p, tables, tops, address, size, kind, row, count);
       // Pages that are no larger than those that are counted: what the memo knows was counted when it came to know it.
-      if (p.pageBytes === TOUCHED_PAGE) touched.addRows(address, size, p.fresh, p.freshCount);
+      if (p.pageBytes === TOUCHED_PAGE) touched.addRows(address, size, p.fresh, p.freshCount, !p.crossed);
       if (row === count) break;
       if (!this.resolveFault(p)) row = skip(p, row);
     }

@@ -41,30 +41,45 @@ export class TouchedPages {
     }
   }
 
-  /** The same for some rows of a batch: the first `count` of `rows`. */
-  addRows(address: Float64Array, size: Uint16Array, rows: Int32Array, count: number): void {
-    for (let n = this.knownRows(address, size, rows, 0, count); n < count; ) {
-      const i = rows[n] as number;
-      const at = address[i] as number;
-      const end = at + (size[i] as number);
-      for (let p = Math.floor(at * PER_PAGE) * TOUCHED_PAGE; p < end; p += TOUCHED_PAGE) this.add(p);
-      n = this.knownRows(address, size, rows, n + 1, count);
+  /** The same for some rows of a batch: `count` numbers as in `Pass.fresh`; `whole`: none of the rows crosses pages. */
+  addRows(address: Float64Array, size: Uint16Array, rows: Int32Array, count: number, whole: boolean): void {
+    for (let n = 0; n < count; n++) {
+      const row = rows[n] as number;
+      let i = row < 0 ? ~row : row;
+      const to = row < 0 ? (rows[++n] as number) : row + 1;
+      for (; ; i++) {
+        i = whole ? this.knownWhole(address, i, to) : this.known(address, size, i, to);
+        if (i >= to) break;
+        const at = address[i] as number;
+        const end = at + (size[i] as number);
+        for (let p = Math.floor(at * PER_PAGE) * TOUCHED_PAGE; p < end; p += TOUCHED_PAGE) this.add(p);
+      }
     }
   }
 
-  /** The first of these rows, from the nth on, that is not in one page that is known. */
-  private knownRows(address: Float64Array, size: Uint16Array, rows: Int32Array, n: number, count: number): number {
+  /** The first of rows [from, to) whose first page is not known, or `to`. */
+  private knownWhole(address: Float64Array, from: number, to: number): number {
     const { pieces, bits } = this;
-    for (; n < count; n = (n + 1) | 0) {
-      const i = rows[n] as number;
+    let i = from;
+    for (; i < to; i = (i + 1) | 0) {
       const at = address[i] as number;
       const low = at | 0;
       const base = Math.imul(pieces[(at * PER_PIECE) | 0] as number, PIECE_WORDS);
       // No piece has place 0, and no bit is set there.
-      if ((((bits[(base + ((low >>> 17) & (PIECE_WORDS - 1))) | 0] as number) >>> (low >>> 12)) & 1) === 0) break;
-      if ((low & (TOUCHED_PAGE - 1)) + (size[i] as number) > TOUCHED_PAGE) break;
+      const word = bits[(base + ((low >>> 17) & (PIECE_WORDS - 1))) | 0] as number;
+      if (((word >>> (low >>> 12)) & 1) === 0) break;
     }
-    return n;
+    return i;
+  }
+
+  /** The same, or that goes on into another. */
+  private known(address: Float64Array, size: Uint16Array, from: number, to: number): number {
+    let i = from;
+    for (; i < to; i = (i + 1) | 0) {
+      const at = address[i] as number;
+      if (!this.has(at) || (at & (TOUCHED_PAGE - 1)) + (size[i] as number) > TOUCHED_PAGE) break;
+    }
+    return i;
   }
 
   add(address: number): void {
