@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { PageCache } from 'quire-mm/cache';
-import { fileSource } from 'quire-mm/cache/node';
+import { fileSource, hugePages } from 'quire-mm/cache/node';
 
 const PAGE = 4096;
 const BLOCK = 65536;
@@ -67,6 +67,9 @@ async function reads(mib: number): Promise<Figures> {
     const into = new Uint8Array(PAGE);
     await file.prefetch(0, size);
     const cursor = file.cursor();
+    const hugeCache = new PageCache({ memory: Math.ceil(size * 1.15) + 8 * MIB, buffer: await hugePages() });
+    const huge = await hugeCache.open(fileSource(path));
+    await huge.prefetch(0, size);
 
     // The bare loop: frames by page, shuffled by a fixed stride.
     const frames = new Int32Array(pages).map((_, i) => Math.imul(i, 0x9e3779b1) & (pages - 1));
@@ -79,6 +82,9 @@ async function reads(mib: number): Promise<Figures> {
       {
         quire: (n) => {
           for (let i = 0; i < n; i++) void file.read(into, next() * PAGE);
+        },
+        quireHuge: (n) => {
+          for (let i = 0; i < n; i++) void huge.read(into, next() * PAGE);
         },
         readSync: (n) => {
           for (let i = 0; i < n; i++) readSync(fd, into, 0, PAGE, next() * PAGE);
@@ -124,13 +130,17 @@ async function reads(mib: number): Promise<Figures> {
     const large = await sequential(path, size, all);
     if (seen === 0.5) console.log(seen);
     await cache.close();
+    await hugeCache.close();
     closeSync(fd);
-    const { quire = 0, readSync: peer = 0, bare = 0, lruCache64k = 0 } = copies;
+    const { quire = 0, quireHuge = 0, readSync: peer = 0, bare = 0, lruCache64k = 0 } = copies;
     return {
       ...copies,
       'x readSync': peer / quire,
       'x bare': bare / quire,
       'x lruCache64k': lruCache64k / quire,
+      'huge x readSync': peer / quireHuge,
+      'huge x bare': bare / quireHuge,
+      'huge x lruCache64k': lruCache64k / quireHuge,
       cursorMillions: 1000 / (looks.cursor as number),
       cursorByteMillions: 1000 / (looks.cursorByte as number),
       bareByteMillions: 1000 / (looks.bareByte as number),

@@ -5,9 +5,15 @@
 import type { FolioId } from '../mm/ids.ts';
 import type { FolioBytes, Machine } from '../mm/machine.ts';
 import { folioNrPages, folioPfn } from '../mm/mm_types.ts';
+import { CacheError } from './errors.ts';
+
+/** Makes the memory of the pages: so many bytes, all zero. */
+export type BufferMaker = (bytes: number) => Uint8Array<ArrayBuffer>;
 
 export class CacheBytes implements FolioBytes {
   readonly all: Uint8Array<ArrayBuffer>;
+  private readonly buffer: ArrayBuffer;
+  private readonly start: number;
   private readonly pageSize: number;
   private m: Machine | null = null;
   /** Where the read in progress goes: `into` from `at` on, then the pieces after it; null: nobody wants the bytes. */
@@ -19,9 +25,14 @@ export class CacheBytes implements FolioBytes {
   private from: Uint8Array | null = null;
   private fromAt = 0;
 
-  /** Throws a RangeError when the host has no such buffer. */
-  constructor(frames: number, pageSize: number) {
-    this.all = new Uint8Array(new ArrayBuffer(frames * pageSize));
+  /** Throws what `buffer` throws, as a RangeError when the host has none of that size; a CacheError when it is of another. */
+  constructor(frames: number, pageSize: number, buffer: BufferMaker) {
+    const bytes = frames * pageSize;
+    this.all = buffer(bytes);
+    if (this.all.length !== bytes)
+      throw new CacheError('NO_BUDGET', `buffer gave ${this.all.length} bytes: expected ${bytes}`);
+    this.buffer = this.all.buffer;
+    this.start = this.all.byteOffset;
     this.pageSize = pageSize;
   }
 
@@ -34,10 +45,14 @@ export class CacheBytes implements FolioBytes {
     return folioPfn((this.m as Machine).map, folio) * this.pageSize;
   }
 
+  /** Bytes [at, at + length) of `all`. */
+  span(at: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.buffer, this.start + at, length);
+  }
+
   /** Bytes of the folio from `offset` on. */
   of(folio: FolioId, offset: number, length: number): Uint8Array<ArrayBuffer> {
-    const at = this.place(folio) + offset;
-    return new Uint8Array(this.all.buffer, at, length);
+    return this.span(this.place(folio) + offset, length);
   }
 
   /** Where the folio begins in `all`. */
@@ -70,12 +85,11 @@ export class CacheBytes implements FolioBytes {
 
   copyToReader(folio: FolioId, offset: number, length: number): void {
     let from = this.place(folio) + offset;
-    const { buffer } = this.all;
     for (let left = length; left > 0; ) {
       const { into } = this;
       if (into === null) return;
       const n = Math.min(left, into.length - this.at);
-      if (n > 0) into.set(new Uint8Array(buffer, from, n), this.at);
+      if (n > 0) into.set(this.span(from, n), this.at);
       this.at += n;
       from += n;
       left -= n;

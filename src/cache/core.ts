@@ -20,7 +20,7 @@ import { tryToFreePages } from '../mm/vmscan.ts';
 import { V } from '../mm/vmstat.ts';
 import { aborted } from './abort.ts';
 import type { Budget } from './budget.ts';
-import { CacheBytes } from './cache_bytes.ts';
+import { type BufferMaker, CacheBytes } from './cache_bytes.ts';
 import { CacheFs } from './cache_fs.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
@@ -42,6 +42,7 @@ const NS_PER_MS = 1e6;
 
 export interface CoreConfig {
   readonly budget: Budget;
+  readonly buffer: BufferMaker;
   readonly kernel: string;
   readonly dirtyRatio: number;
   readonly dirtyBackgroundRatio: number;
@@ -99,8 +100,9 @@ export class Core implements Io {
     this.budget = budget;
     this.retry = config.retry;
     try {
-      this.bytes = new CacheBytes(budget.frames, budget.pageSize);
+      this.bytes = new CacheBytes(budget.frames, budget.pageSize, config.buffer);
     } catch (cause) {
+      if (cause instanceof CacheError) throw cause;
       throw new CacheError('BUDGET', `memory ${budget.bytes}: this host has no buffer of that size`, { cause });
     }
     this.m = machine({
@@ -291,7 +293,6 @@ export class Core implements Io {
   /** Appends the bytes [from, to) of a file's cached folios; those that lie side by side become one piece. */
   buffers(mapping: MappingId, from: number, to: number, pieces: Uint8Array[]): void {
     const page = this.m.config.pageSize;
-    const { buffer } = this.bytes.all;
     // The run that is being put together.
     let start = 0;
     let end = 0;
@@ -302,13 +303,13 @@ export class Core implements Io {
       const stop = Math.min(to, folioNextIndex(this.m.map, folio) * page);
       const place = this.bytes.offsetOf(folio) + at - first;
       if (place !== end) {
-        if (end > start) pieces.push(new Uint8Array(buffer, start, end - start));
+        if (end > start) pieces.push(this.bytes.span(start, end - start));
         start = place;
       }
       end = place + stop - at;
       at = stop;
     }
-    if (end > start) pieces.push(new Uint8Array(buffer, start, end - start));
+    if (end > start) pieces.push(this.bytes.span(start, end - start));
   }
 
   /** Zeroes bytes [from, to) of a file's cached folios. */

@@ -11,6 +11,8 @@ export type CacheErrorCode =
   | 'READ_ONLY'
   /** An option that cannot be: a budget of no bytes, a page size that is none of the three. */
   | 'NO_BUDGET'
+  /** Huge pages were asked for, and this host has none to give. */
+  | 'NO_HUGE_PAGES'
   /** Everything in the budget is pinned or being written: nothing can make room. */
   | 'BUDGET'
   /** The object is no longer the one that was opened. Nothing of the new one was given out. */

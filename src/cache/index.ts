@@ -1,6 +1,7 @@
 /** The public names of quire-mm/cache. */
 
 export type { FilePicture, FolioPicture, Snapshot } from '../view/snapshot.ts';
+export type { BufferMaker } from './cache_bytes.ts';
 export { Cursor } from './cursor.ts';
 export { CacheError, type CacheErrorCode, type CacheErrorOptions } from './errors.ts';
 export { type Advice, CachedFile } from './file.ts';

@@ -5,6 +5,7 @@ import { releases } from '../mm/release.ts';
 import type { Snapshot } from '../view/snapshot.ts';
 import { orAborted, throwIfAborted } from './abort.ts';
 import { budgetOf } from './budget.ts';
+import type { BufferMaker } from './cache_bytes.ts';
 import { Core } from './core.ts';
 import { CacheError } from './errors.ts';
 import { CachedFile } from './file.ts';
@@ -27,6 +28,8 @@ export interface CacheOptions {
   /** Percent of the memory that may be dirty before writers wait, and before write-back starts: 20 and 10. */
   readonly dirtyRatio?: number;
   readonly dirtyBackgroundRatio?: number;
+  /** Where the memory of the pages comes from: a new ArrayBuffer, or `await hugePages()` of quire-mm/cache/node. */
+  readonly buffer?: BufferMaker;
   /** What happens after a request that failed for a reason that may pass: 4 times more, the first after 100 ms. */
   readonly retry?: Partial<RetryRules>;
 }
@@ -50,6 +53,7 @@ export class PageCache {
     const dirtyRatio = percent('dirtyRatio', o.dirtyRatio ?? 20);
     this.core = new Core({
       budget: budgetOf(o.memory, o.pageSize ?? 4096),
+      buffer: o.buffer ?? ((bytes) => new Uint8Array(new ArrayBuffer(bytes))),
       kernel,
       dirtyRatio,
       dirtyBackgroundRatio: percent('dirtyBackgroundRatio', o.dirtyBackgroundRatio ?? dirtyRatio / 2),

@@ -32,7 +32,6 @@ export class Resident {
   private mapping: MappingId;
   private readonly file: FileId;
   private readonly bytes: CacheBytes;
-  private readonly buffer: ArrayBuffer;
   private readonly byFolio: boolean;
   private readonly shift: number;
   private readonly pagesPerByte: number;
@@ -46,7 +45,6 @@ export class Resident {
     this.mapping = mapping;
     this.file = file;
     this.bytes = core.bytes;
-    this.buffer = core.bytes.all.buffer;
     this.byFolio = m.release.markAccessedFirst === 'folio';
     this.shift = m.pageShift;
     this.pagesPerByte = m.pagesPerByte;
@@ -93,7 +91,8 @@ export class Resident {
     const n = into.length;
     const place = this.place(at, at + n);
     if (place < 0) return -1;
-    const { all } = this.bytes;
+    const { bytes } = this;
+    const { all } = bytes;
     if (n <= SHORT_BYTES) {
       for (let i = 0; i < n; i++) into[i] = all[place + i]!;
       return n;
@@ -101,7 +100,7 @@ export class Resident {
     // These come from memory while the view is made, and the processor fetches on from there.
     if (n >= LONG_BYTES)
       this.touched = all[place]! | all[place + LINE]! | all[place + 2 * LINE]! | all[place + 3 * LINE]!;
-    into.set(new Uint8Array(this.buffer, place, n));
+    into.set(bytes.span(place, n));
     return n;
   }
 

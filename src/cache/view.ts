@@ -38,7 +38,7 @@ export class View {
   /** All bytes when they lie together, which is when `pieces` has one; else a copy of them. */
   get bytes(): Uint8Array {
     this.check();
-    if (this.more === null) return new Uint8Array(this.core.bytes.all.buffer, this.place, this.length);
+    if (this.more === null) return this.core.bytes.span(this.place, this.length);
     const all = new Uint8Array(this.length);
     let at = 0;
     for (const piece of this.pieces) {
@@ -51,14 +51,11 @@ export class View {
   /** The bytes in order, a piece where they lie together. */
   get pieces(): Uint8Array[] {
     this.check();
-    const { buffer } = this.core.bytes.all;
-    if (this.more === null) return [new Uint8Array(buffer, this.place, this.length)];
+    const { bytes } = this.core;
+    if (this.more === null) return [bytes.span(this.place, this.length)];
     let rest = this.length;
     for (const one of this.more) rest -= one.length;
-    return [
-      new Uint8Array(buffer, this.place, rest),
-      ...this.more.map((one) => new Uint8Array(buffer, one.place, one.length)),
-    ];
+    return [bytes.span(this.place, rest), ...this.more.map((one) => bytes.span(one.place, one.length))];
   }
 
   private check(): void {

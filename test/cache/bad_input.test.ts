@@ -260,6 +260,7 @@ describe('budgets', () => {
       { kernel: 'toString' },
       { dirtyRatio: 0 },
       { dirtyRatio: 101 },
+      { buffer: (bytes: number) => new Uint8Array(bytes - 1) },
     ];
     for (const more of options)
       expect(await codeOf(() => new PageCache({ memory: '8MiB', ...(more as object) })), JSON.stringify(more)).toBe(

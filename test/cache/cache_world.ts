@@ -58,7 +58,10 @@ export class CacheWorld {
         };
     const large = r.below(10) === 0;
     this.pageSize = large ? 16384 : 4096;
+    // Of some, the memory is a part of a buffer.
+    const before = r.pick([0, 0, 8, 12288]);
     this.cache = new PageCache({
+      buffer: (bytes) => new Uint8Array(new ArrayBuffer(before + bytes + 100), before, bytes),
       memory: (large ? 4600 : r.between(1400, 3000)) * 1024,
       pageSize: large ? 16384 : 4096,
       kernel: r.pick(['6.18', '6.18', '6.12', '6.1', '5.15', '7.3']),

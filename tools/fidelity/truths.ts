@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Entry, Outcome } from './score.ts';
@@ -40,7 +40,10 @@ export function compact(text: string): string {
   return `${JSON.stringify({ kernel, script, config, files, summary, folios, maps, memcg })}\n`;
 }
 
-/** One run on the live kernel. Needs root, tracefs, loop devices and gcc. */
+/**
+ * One run on the live kernel. Needs root, tracefs, loop devices and gcc. On one processor: what a group is charged ahead stays with the processor,
+ * up to 64 pages of the limit, so under a limit a run that is moved from one to another is not the next one's like.
+ */
 function runLive(script: string): string {
   const livekernel = process.env.LIVEKERNEL ?? join(ROOT, '../shared/livekernel');
   const tool = join(livekernel, 'truth.py');
@@ -49,7 +52,10 @@ function runLive(script: string): string {
   const work = mkdtempSync(join(tmpdir(), 'fidelity-'));
   try {
     const raw = join(work, 'truth.json');
-    execFileSync('python3', [tool, script, '-o', raw], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const last = String(cpus().length - 1);
+    execFileSync('taskset', ['-c', last, 'python3', tool, script, '-o', raw], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     return compact(readFileSync(raw, 'utf8'));
   } finally {
     rmSync(work, { recursive: true });
