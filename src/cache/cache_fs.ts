@@ -24,6 +24,8 @@ const { PG_uptodate } = PG;
 export class CacheFs extends IomapFs {
   readonly name = 'cache';
   private readonly bytes: CacheBytes;
+  /** Folios that are read in pieces of which one has not come, while others are still on their way. */
+  private readonly broken = new Set<FolioId>();
 
   constructor(bytes: CacheBytes) {
     super();
@@ -73,6 +75,35 @@ export class CacheFs extends IomapFs {
       if (folioIndex(m.map, folio) >= eof) this.bytes.zero(folio, 0, folioNrPages(m.map, folio) * page);
     }
     super.readahead(m, mapping, index, nrPages);
+  }
+
+  /** A folio that is read in pieces is not uptodate when the last one comes, but when all have come. */
+  override endRead(m: Machine, mapping: MappingId, offset: number, length: number, ok: boolean): void {
+    if (ok && this.broken.size === 0) super.endRead(m, mapping, offset, length, true);
+    else this.endPieces(m, mapping, offset, offset + length, ok);
+  }
+
+  private endPieces(m: Machine, mapping: MappingId, offset: number, end: number, ok: boolean): void {
+    const page = m.config.pageSize;
+    const block = this.blockSize(m, mapping);
+    for (let i = Math.floor(offset / page); i * page < end; ) {
+      const folio = filemapGetFolio(m, mapping, i);
+      if (folio === 0) {
+        i++;
+        continue;
+      }
+      const start = folioIndex(m.map, folio) * page;
+      i = folioNextIndex(m.map, folio);
+      const from = Math.max(offset, start);
+      const to = Math.min(end, i * page);
+      const row = this.stateOf(m, folio);
+      const broken = this.broken.delete(folio);
+      if (row !== 0 && (broken || !ok)) {
+        if (ok) this.states.setUptodate(row, (from - start) / block, Math.ceil((to - from) / block));
+        if ((this.states.rows.readPending[row] as number) > to - from) this.broken.add(folio);
+      }
+      super.endRead(m, mapping, from, to - from, ok && !broken);
+    }
   }
 
   protected override writeEnd(m: Machine, mapping: MappingId, folio: FolioId, from: number, to: number): void {

@@ -116,6 +116,29 @@ describe('requests', () => {
     };
     await expectBytes(file, source, 0, 100);
   });
+
+  test('a folio of which one piece has failed is not taken for read when the other one comes', async () => {
+    const source = new GateSource(8 * MIB);
+    const { cache, file } = await opened(source, '16MiB');
+    for (let at = 0; at < MIB; at += 65536) await file.read(new Uint8Array(65536), at);
+    source.fault = () => {
+      throw new CacheError('SOURCE', 'no');
+    };
+    for (let at = MIB; at < 4 * MIB; at += 65536) await codeOf(() => file.read(new Uint8Array(65536), at));
+    const folio = cache.snapshot().files[0]!.folios.find((f) => f.order > 1 && !f.flags.includes('PG_uptodate'))!;
+    const first = folio.index * PAGE;
+    source.fault = (what, at) => {
+      if (what === 'read' && at === first) throw new CacheError('SOURCE', 'no');
+    };
+    // A page in its middle is written, so what is before it and what is after it are two requests.
+    await file.write(source.bytes.slice(first + PAGE, first + 2 * PAGE), first + PAGE);
+    source.asked.length = 0;
+    await codeOf(() => file.read(new Uint8Array(100), first + 3 * PAGE));
+    expect(source.asked.map((r) => r.at)).toEqual([first, first + 2 * PAGE]);
+    await settled();
+    source.fault = null;
+    await expectBytes(file, source, first, PAGE << folio.order);
+  });
 });
 
 describe('what is cached', () => {
