@@ -18,7 +18,13 @@ const NO_MAPPING = 0 as MappingId;
 const READ_LATENCY_NS = 85e3;
 const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
+/** From the end of a request until who waits for it runs again. */
+const WAKE_NS = 30e3;
+/** What the reader's own processor does for a request that is not waited for: the host is told of each. */
+const READ_SUBMIT_NS = 10e3;
 const WRITE_NS_PER_BYTE = 0.5;
+/** The device's own cache to the medium. */
+const FLUSH_NS = 100e3;
 
 /** What it takes to send a folio to swap, unmapping it included, and the requests that a device has room for. @kernel block/blk-mq.c BLKDEV_DEFAULT_RQ (6.18) */
 const SUBMIT_NS = 3e3;
@@ -79,6 +85,7 @@ export class Device implements Io {
     this.count(this.readSizes, length);
     const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
     if (ahead) {
+      this.m.now += READ_SUBMIT_NS;
       // Latencies pass at the same time, bytes come one request after the other.
       this.readsBusy = Math.max(this.m.now, this.readsBusy) + length * READ_NS_PER_BYTE;
       this.push({ write: false, swap: 0, mapping, offset, length, ends: this.readsBusy + READ_LATENCY_NS });
@@ -147,6 +154,15 @@ export class Device implements Io {
     }
   }
 
+  /**
+   * The end of an fsync, even of one that finds nothing to write: the device does what it was sent before, then empties its own cache.
+   * @kernel block/blk-flush.c blkdev_issue_flush (6.18)
+   */
+  flush(): void {
+    this.drain();
+    this.m.now += FLUSH_NS;
+  }
+
   /** Nothing is in flight. */
   get idle(): boolean {
     return this.head === this.queue.length;
@@ -165,8 +181,11 @@ export class Device implements Io {
   waitFor(folio: FolioId): boolean {
     while (folioTest(this.m.map, folio, PG_writeback | PG_locked)) {
       if (this.head === this.queue.length) return false;
-      this.m.now = Math.max(this.m.now, (this.queue[this.head] as Request).ends);
-      this.answer();
+      this.pass();
+      if (!folioTest(this.m.map, folio, PG_writeback | PG_locked)) {
+        this.m.now += WAKE_NS;
+        this.poll();
+      }
     }
     return true;
   }

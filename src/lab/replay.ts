@@ -387,6 +387,7 @@ export class Replay {
       case OP.sync:
         this.wait(() => ksysSync(m));
         this.wait(() => fs.syncFs(m));
+        if (this.settings.fs !== 'tmpfs') this.device.flush();
         return;
       case OP.lseek:
       case OP.fsync:
@@ -409,6 +410,7 @@ export class Replay {
         return;
       case OP.fsync:
         this.wait(() => fs.fsync(m, mapping));
+        if (this.settings.fs !== 'tmpfs') this.device.flush();
         return;
       case OP.fadvise:
         genericFadvise(m, file, offset, length, FADVICE[e.arg[i] as number] as Fadvice);
