@@ -66,6 +66,7 @@ export abstract class BlockFs implements AddressSpaceOperations {
   readonly states = new BlockStates();
   protected readonly inodes: Inode[] = [];
   readonly buffersDirectWrites: boolean = false;
+  readonly buffersReadsOfDirty: boolean = false;
   /** Calls that asked where blocks are: one for each extent and request (iomap), one for each block (buffer_head). */
   mappingCalls = 0;
 

@@ -17,6 +17,8 @@ export class Btrfs extends BufferHeadFs {
   readonly name = 'btrfs';
   /** Checksums need bytes that hold still. @kernel fs/btrfs/direct-io.c btrfs_direct_write (6.18) */
   override readonly buffersDirectWrites = true;
+  /** What is written is in order only a moment after its write-back has ended. @kernel fs/btrfs/direct-io.c lock_extent_direct (6.18) */
+  override readonly buffersReadsOfDirty = true;
   protected readonly zeroesTail = 'before';
   protected override readonly holeEdges = 'written';
   protected override readonly shrinkZeroes = false;

@@ -58,6 +58,7 @@ export function shmemZeroSetup(m: Machine, ops: Tmpfs, size: number): FileId {
 export class Tmpfs implements AddressSpaceOperations {
   readonly name = 'tmpfs';
   readonly buffersDirectWrites = false;
+  readonly buffersReadsOfDirty = false;
   private readonly huge: ShmemHuge;
 
   /** `anonymous`: the kernel's own mount, for shared anonymous memory. */

@@ -15,7 +15,7 @@ import { khugepagedRun } from '../mm/khugepaged.ts';
 import { type Machine, PAGES_DELETED } from '../mm/machine.ts';
 import { memcgChargeKernel, memcgCreate } from '../mm/memcontrol.ts';
 import { inodeInit, machine, openFile } from '../mm/mm_init.ts';
-import { filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
+import { filemapRangeNeedsWriteback, filemapWriteAndWaitRange, ksysSync } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
 import { thpStore } from '../mm/thp.ts';
 import { kiocbInvalidatePages, mappingTryInvalidate } from '../mm/truncate.ts';
@@ -232,8 +232,8 @@ export class Replay {
     iocb.count = length;
     iocb.done = 0;
     iocb.asked = 0 as FolioId;
-    if (((this.handleFlags[h] as number) & OPEN_DIRECT) !== 0) this.directRead(iocb);
-    else {
+    const direct = ((this.handleFlags[h] as number) & OPEN_DIRECT) !== 0;
+    if (!direct || !this.directRead(iocb)) {
       const ops = m.aops[m.spaces.ops[m.files.mapping[file] as number] as number] as AddressSpaceOperations;
       let state = ops.read(m, iocb);
       while (state === READ_WAIT && this.device.waitFor(m.wait)) state = ops.read(m, iocb);
@@ -247,17 +247,20 @@ export class Replay {
     if (positioned) m.files.pos[file] = iocb.pos;
   }
 
-  /** @kernel mm/filemap.c generic_file_read_iter (6.18) */
-  private directRead(iocb: Kiocb): void {
+  /** False: it goes through the cache after all. @kernel mm/filemap.c generic_file_read_iter (6.18) */
+  private directRead(iocb: Kiocb): boolean {
     const { m } = this;
     const mapping = m.files.mapping[iocb.file] as MappingId;
     const end = Math.min(iocb.pos + iocb.count, m.spaces.size[mapping] as number);
-    if (iocb.pos >= end) return;
+    if (iocb.pos >= end) return true;
     const [first, last] = this.pages(iocb.pos, end - iocb.pos);
+    const buffered = this.fs.buffersReadsOfDirty && filemapRangeNeedsWriteback(m, mapping, first, last);
     this.wait(() => filemapWriteAndWaitRange(m, mapping, first, last));
+    if (buffered) return false;
     this.device.direct(false, end - iocb.pos);
     iocb.done = end - iocb.pos;
     iocb.pos = end;
+    return true;
   }
 
   private pages(offset: number, length: number): [number, number] {

@@ -105,6 +105,8 @@ export interface AddressSpaceOperations {
   fallocate(m: Machine, mapping: MappingId, offset: number, length: number): boolean;
   /** O_DIRECT writes go through the cache all the same, and out of it at once. */
   readonly buffersDirectWrites: boolean;
+  /** O_DIRECT reads go through the cache when they have to write some of their range first. */
+  readonly buffersReadsOfDirty: boolean;
   /** Before an O_DIRECT write at `offset`; false when it must be called again. */
   directWriteBegin(m: Machine, mapping: MappingId, offset: number): boolean;
   /** Bytes were written past the cache (O_DIRECT). */

@@ -168,6 +168,12 @@ export function filemapFdatawaitRange(m: Machine, mapping: MappingId, first: num
   return false;
 }
 
+/** Is anything of pages [first, last] dirty or under write-back? @kernel include/linux/pagemap.h filemap_range_needs_writeback (6.18) */
+export function filemapRangeNeedsWriteback(m: Machine, mapping: MappingId, first: number, last: number): boolean {
+  const head = m.spaces.head[mapping] as number;
+  return [XA_MARK_DIRTY, XA_MARK_WRITEBACK].some((mark) => xaFindMarked(m.pages, head, first, last, mark) !== 0);
+}
+
 /** Writes and waits; false when it must be called again. @kernel mm/filemap.c filemap_write_and_wait_range (6.18) */
 export function filemapWriteAndWaitRange(m: Machine, mapping: MappingId, first: number, last: number): boolean {
   return filemapFdatawriteRange(m, mapping, first, last, true) && filemapFdatawaitRange(m, mapping, first, last);
