@@ -7,14 +7,13 @@ import { type Fadvice, genericFadvise } from '../mm/fadvise.ts';
 import { throwIfAborted } from './abort.ts';
 import type { Core } from './core.ts';
 import { Cursor } from './cursor.ts';
-import { CacheError } from './errors.ts';
 import { Handle, type Waiting } from './handle.ts';
 import type { Inode } from './inode.ts';
 import { Reading } from './reading.ts';
 import { Resident } from './resident.ts';
 import { readable, type StreamRange, writable } from './streams.ts';
 import type { View } from './view.ts';
-import { viewOf } from './view.ts';
+import { pastEnd, viewOf } from './view.ts';
 import { Writing } from './writing.ts';
 
 /** Bytes that a prefetch asks for at a time. */
@@ -84,18 +83,10 @@ export class CachedFile {
    */
   view(at: number, length: number, o?: Waiting): View | Promise<View> {
     this.handle.check(at, length);
-    if (at + length > this.size)
-      throw new CacheError(
-        'PAST_END',
-        `${this.name}: view of ${length} bytes at ${at}, and the file has ${this.size}`,
-        {
-          source: this.name,
-          at,
-        },
-      );
+    if (at + length > this.size) throw pastEnd(this.inode, at, length);
     const view = this.resident.view(at, length);
     if (view !== null) return view;
-    return viewOf(this.core, this.inode.mapping, at, length, (from, count) => this.touch(from, count, o?.signal));
+    return viewOf(this.inode, at, length, (from, count) => this.touch(from, count, o?.signal));
   }
 
   /** A cursor of its own over the file. */

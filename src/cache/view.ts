@@ -10,6 +10,7 @@ import { PG } from '../mm/page_flags.ts';
 import { folioPut } from '../mm/swap.ts';
 import type { Core } from './core.ts';
 import { CacheError } from './errors.ts';
+import type { Inode } from './inode.ts';
 
 /** The folios after the first one, with the place and the length of each. */
 interface More {
@@ -100,31 +101,36 @@ function take(core: Core, mapping: MappingId, at: number, length: number): View 
  * come is held while the rest comes.
  */
 export function viewOf(
-  core: Core,
-  mapping: MappingId,
+  inode: Inode,
   at: number,
   length: number,
   touch: (at: number, length: number) => number | Promise<number>,
 ): View | Promise<View> {
   const read = touch(at, length);
   if (typeof read === 'number') {
-    const view = take(core, mapping, at, length);
+    const view = take(inode.core, inode.mapping, at, length);
     if (view !== null) return view;
   }
-  return viewLater(core, mapping, at, length, read, touch);
+  return viewLater(inode, at, length, read, touch);
+}
+
+export function pastEnd({ name, size }: Inode, at: number, length: number): CacheError {
+  const message = `${name}: view of ${length} bytes at ${at}, and the file has ${size}`;
+  return new CacheError('PAST_END', message, { source: name, at });
 }
 
 const HOLD_BYTES = 2 ** 18;
 
 async function viewLater(
-  core: Core,
-  mapping: MappingId,
+  inode: Inode,
   at: number,
   length: number,
   first: number | Promise<number>,
   touch: (at: number, length: number) => number | Promise<number>,
 ): Promise<View> {
-  await first;
+  const { core, mapping } = inode;
+  // A short read: the file has been cut meanwhile.
+  if ((await first) < length) throw pastEnd(inode, at, length);
   const whole = take(core, mapping, at, length);
   if (whole !== null) return whole;
   // A part of it has gone again: hold what comes.
@@ -133,13 +139,14 @@ async function viewLater(
     for (let pos = at; pos < at + length; ) {
       const n = Math.min(HOLD_BYTES, at + length - pos);
       const read = touch(pos, n);
-      if (typeof read !== 'number') await read;
+      if ((typeof read === 'number' ? read : await read) < n) throw pastEnd(inode, at, length);
       const part = take(core, mapping, pos, n);
       if (part === null) continue;
       held.push(part);
       pos += n;
     }
-    return take(core, mapping, at, length) as View;
+    // Nothing but a cut takes away what is held.
+    return take(core, mapping, at, length) ?? (await viewLater(inode, at, length, touch(at, length), touch));
   } finally {
     for (const part of held) part[Symbol.dispose]();
   }

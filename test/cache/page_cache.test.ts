@@ -202,6 +202,18 @@ describe('what is cached', () => {
     checkMachine(core.m, true);
   });
 
+  test('cannot be viewed when the file is cut meanwhile', async () => {
+    const source = new GateSource(MIB);
+    const { file } = await opened(source);
+    source.hold();
+    const view = codeOf(() => file.view(500_000, 10_000));
+    const cut = file.truncate(400_000);
+    await settled();
+    source.release();
+    expect(await view).toBe('PAST_END');
+    await cut;
+  });
+
   test('can be all pinned: then a read says so, and goes on when there is room', async () => {
     const source = new GateSource(8 * MIB);
     const { file } = await opened(source, '2MiB');
