@@ -15,7 +15,8 @@ import { folioIndex, folioNextIndex, folioRefAdd, folioTest } from '../mm/mm_typ
 import { PG } from '../mm/page_flags.ts';
 import { backgroundThresh, wakeupFlusherThreads, wbCheckOldDataFlush } from '../mm/page_writeback.ts';
 import { release } from '../mm/release.ts';
-import { folioPut } from '../mm/swap.ts';
+import { folioPut, lruAddDrain } from '../mm/swap.ts';
+import { mappingTryInvalidate } from '../mm/truncate.ts';
 import { tryToFreePages } from '../mm/vmscan.ts';
 import { V } from '../mm/vmstat.ts';
 import { aborted } from './abort.ts';
@@ -59,6 +60,8 @@ export interface RequestCounts {
   retries: number;
   failures: number;
   joined: number;
+  /** Reads that were not sent, or given up, because nobody waited for them any more. */
+  cancelled: number;
 }
 
 export class Core implements Io {
@@ -75,6 +78,7 @@ export class Core implements Io {
     retries: 0,
     failures: 0,
     joined: 0,
+    cancelled: 0,
   };
   /** Files by mapping. */
   readonly inodes: (Inode | undefined)[] = [];
@@ -234,6 +238,7 @@ export class Core implements Io {
    */
   waitFor(folio: FolioId, signal: AbortSignal | undefined): Promise<Failure | null> {
     const { m } = this;
+    if (signal?.aborted) return Promise.reject(aborted(signal));
     folioRefAdd(m.map, folio, 1);
     return new Promise((resolve, reject) => {
       let list = this.waiting.get(folio);
@@ -290,6 +295,14 @@ export class Core implements Io {
     return !folioTest(this.m.map, folio, PG.PG_locked | PG.PG_writeback);
   }
 
+  /** Drops what is cached of bytes [from, to), as far as it is clean and nobody has hold of it. */
+  forget(mapping: MappingId, from: number, to: number): void {
+    const { m } = this;
+    const page = m.config.pageSize;
+    lruAddDrain(m);
+    mappingTryInvalidate(m, mapping, Math.floor(from / page), Math.ceil(to / page) - 1);
+  }
+
   /** Appends the bytes [from, to) of a file's cached folios; those that lie side by side become one piece. */
   buffers(mapping: MappingId, from: number, to: number, pieces: Uint8Array[]): void {
     const page = this.m.config.pageSize;
@@ -329,6 +342,7 @@ export class Core implements Io {
 
   /** Waits until some request has ended. */
   waitForAny(signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted) return Promise.reject(aborted(signal));
     return new Promise((resolve, reject) => {
       const wake = (): void => {
         signal?.removeEventListener('abort', leave);

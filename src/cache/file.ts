@@ -95,7 +95,7 @@ export class CachedFile {
     return new Cursor(this.core, this.inode.mapping, this.handle);
   }
 
-  /** Makes bytes resident, as a read does; a promise where it must wait. */
+  /** Makes bytes resident for a view, as a read does; a promise where it must wait. */
   private touch(at: number, length: number, signal: AbortSignal | undefined): number | Promise<number> {
     return this.reading.read(NOTHING, at, length, signal, true);
   }
@@ -157,7 +157,7 @@ export class CachedFile {
     core.kick();
   }
 
-  /** Reads bytes into the cache; resolves when they are there. */
+  /** Reads bytes into the cache; resolves when they are there. Aborted, it asks for no more; what it has asked for still comes. */
   async prefetch(at: number, length: number, o?: Waiting): Promise<void> {
     this.handle.check(at, length);
     const { core, inode } = this;
@@ -166,7 +166,7 @@ export class CachedFile {
       const step = Math.min(end - pos, inode.ahead?.step ?? STEP_BYTES);
       core.enter(inode);
       inode.ahead?.exactly(this.handle.file, pos, step);
-      await this.touch(pos, step, o?.signal);
+      await this.reading.read(null, pos, step, o?.signal, true);
       pos += step;
     }
     core.kick();

@@ -8,7 +8,7 @@ import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
 
 export interface Waiting {
-  /** Gives up waiting; what is under way goes on for others. */
+  /** Gives up waiting. A read from the source that nobody else waits for is given up as well. */
   readonly signal?: AbortSignal | undefined;
 }
 

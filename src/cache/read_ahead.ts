@@ -107,11 +107,21 @@ export class ReadAhead implements Pages {
     if (to - from > end - first) this.list.push({ of: this, from, to, first, end });
   }
 
+  /** Bytes [from, to) have not come after all: that nobody used what was to come with them says nothing. */
+  forget(from: number, to: number): void {
+    const page = this.m.config.pageSize;
+    this.strike((entry) => entry.from * page < to && from < entry.to * page);
+  }
+
   /** The file goes. */
   close(): void {
+    this.strike(() => true);
+  }
+
+  private strike(out: (entry: Fetched) => boolean): void {
     const { list } = this;
     let kept = 0;
-    for (const entry of list) if (entry.of !== this) list[kept++] = entry;
+    for (const entry of list) if (entry.of !== this || !out(entry)) list[kept++] = entry;
     list.length = kept;
   }
 

@@ -4,8 +4,10 @@ import { NO_FOLIO } from '../mm/ids.ts';
 import { throwIfAborted } from './abort.ts';
 import { type Call, DONE, FOLIO, type Handle, ROOM } from './handle.ts';
 
-/** Where a read goes. */
-type Target = Uint8Array | readonly Uint8Array[];
+/** Where a read goes; null: nowhere, it only makes bytes resident, ahead of the reads that want them. */
+type Target = Uint8Array | readonly Uint8Array[] | null;
+
+const NOTHING: readonly Uint8Array[] = [];
 
 export class Reading {
   private readonly handle: Handle;
@@ -17,8 +19,8 @@ export class Reading {
   }
 
   /**
-   * Reads `length` bytes at `at` into `target`; no pieces: the bytes are made resident, and not wanted. A promise where it
-   * must wait and may.
+   * Reads `length` bytes at `at` into `target`; no pieces: the bytes are made resident for a view. A promise where it must wait
+   * and may.
    */
   read(
     target: Target,
@@ -50,7 +52,7 @@ export class Reading {
       this.handle.checkOpen();
       core.enter(inode);
       if (target instanceof Uint8Array) core.bytes.readInto(target, iocb.done);
-      else core.bytes.readIntoPieces(target, iocb.done);
+      else core.bytes.readIntoPieces(target ?? NOTHING, iocb.done);
       iocb.asked = NO_FOLIO;
       m.wait = NO_FOLIO;
       const later = ahead === null ? 0 : Math.max(0, iocb.count - ahead.step);
@@ -78,15 +80,22 @@ export class Reading {
     first: number,
     signal: AbortSignal | undefined,
   ): Promise<number> {
+    const { requests } = this.handle.inode;
     let state = first;
     let rounds = 0;
-    for (let before = iocb.done; state !== DONE; state = this.round(iocb, target, call)) {
-      if (iocb.done > before) rounds = 0;
-      before = iocb.done;
-      if (state === FOLIO) this.handle.failed(await this.handle.folio(signal), call);
-      else if (!(await this.handle.room(rounds, signal))) rounds++;
+    requests.claims.add(iocb);
+    try {
+      for (let before = iocb.done; state !== DONE; state = this.round(iocb, target, call)) {
+        if (iocb.done > before) rounds = 0;
+        before = iocb.done;
+        if (state === FOLIO) this.handle.failed(await this.handle.folio(signal), call);
+        else if (!(await this.handle.room(rounds, signal))) rounds++;
+      }
+      return iocb.done;
+    } finally {
+      requests.claims.delete(iocb);
+      if (state !== DONE && signal?.aborted && target !== null) requests.leave(iocb);
     }
-    return iocb.done;
   }
 
   private now(iocb: Kiocb, target: Target, call: Call, first: number): number {

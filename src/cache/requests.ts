@@ -1,8 +1,11 @@
 /**
  * Requests to one source. The engine asks folio by folio and window by window; what lies together goes out as one request,
  * and so does what is parted by less than it takes to ask twice (latency × bandwidth). Each is tried a few times, with pauses
- * that double. Bytes go straight between the source and the folios, which are locked or under write-back meanwhile.
+ * that double. Bytes go straight between the source and the folios, which are locked or under write-back meanwhile. A read that
+ * nobody waits for any more is not sent, or given up: its folios go, and who comes for them asks anew.
  */
+import { Calls } from './calls.ts';
+import { type Claim, Claims, claims } from './claims.ts';
 import type { Core, Failure } from './core.ts';
 import { CacheError } from './errors.ts';
 import type { Inode } from './inode.ts';
@@ -18,10 +21,18 @@ interface Asked {
   readonly ahead: boolean;
   /** It reaches to the end of the file: what the folio holds past it becomes zeros. */
   readonly last: boolean;
+  /** The same for all that one call of the engine asked for. */
+  readonly round: number;
 }
 
 /** Some of them, in order, that go out together. */
 type Joined = readonly Asked[];
+
+/** A read on its way. */
+interface Sent {
+  readonly joined: Joined;
+  readonly calls: Calls;
+}
 
 /** Buffers of one request: IOV_MAX is 1024. */
 const PIECES_MAX = 1024;
@@ -40,9 +51,11 @@ export class Requests {
   private scheduled = false;
   /** Where bytes go that are read over. */
   private sink: Uint8Array | null = null;
-  /** One for each call of the source: a signal that many listen to draws a warning of the host. */
-  private readonly calls = new Set<AbortController>();
-  private cancelled = false;
+  /** Reads under way, and all other calls of the source. */
+  private readonly sent = new Set<Sent>();
+  private readonly calls = new Calls();
+  private round = 0;
+  readonly claims = new Claims();
 
   constructor(core: Core, inode: Inode) {
     this.core = core;
@@ -54,21 +67,22 @@ export class Requests {
   }
 
   read(from: number, to: number, ahead: boolean): void {
-    this.reads.push({ from, to, ahead, last: to >= this.inode.size });
+    this.reads.push({ from, to, ahead, last: to >= this.inode.size, round: this.round });
   }
   write(from: number, to: number): void {
-    this.writes.push({ from, to, ahead: false, last: false });
+    this.writes.push({ from, to, ahead: false, last: false, round: this.round });
   }
 
   /** Nothing is waited for any longer. */
   cancel(): void {
-    this.cancelled = true;
-    for (const call of this.calls) call.abort();
+    this.calls.giveUp();
+    for (const { calls } of this.sent) calls.giveUp();
   }
 
   /** Carries out what has been asked: at once where the source can, else in a moment, when more may have been asked: for a costly source, when everybody has had a turn. */
   start(): void {
     const { inode } = this;
+    this.round++;
     if (inode.readsNow) this.runReadsNow();
     if (inode.writesNow) this.runWritesNow();
     if (this.scheduled || this.reads.length + this.writes.length === 0) return;
@@ -135,7 +149,7 @@ export class Requests {
       const joined = this.take(this.reads, gap);
       core.counts.joined += joined.length - 1;
       this.reading++;
-      void this.runRead(joined);
+      void this.runRead({ joined, calls: new Calls() });
     }
     while (this.writes.length > 0 && this.writing < parallel) {
       const joined = this.take(this.writes, 0);
@@ -170,18 +184,23 @@ export class Requests {
     return end;
   }
 
-  private async runRead(joined: Joined): Promise<void> {
+  private async runRead(sent: Sent): Promise<void> {
+    const { joined, calls } = sent;
     const pieces: Uint8Array[] = [];
     const from = (joined[0] as Asked).from;
     const to = this.buffersOf(joined, pieces);
-    const error = to > from ? await this.trying(() => this.fetch(pieces, from, to - from)) : null;
+    this.sent.add(sent);
+    if (this.calls.over) calls.giveUp();
+    const error = to > from ? await this.trying(() => this.fetch(pieces, from, to - from, calls), calls) : null;
+    this.sent.delete(sent);
     this.reading--;
-    this.endReads(joined, error);
+    if (calls.over) this.letGo(joined);
+    else this.endReads(joined, error);
     this.core.kick();
     this.dispatch();
   }
 
-  private async fetch(pieces: readonly Uint8Array[], from: number, length: number): Promise<void> {
+  private async fetch(pieces: readonly Uint8Array[], from: number, length: number, calls: Calls): Promise<void> {
     const { source } = this.inode;
     const { counts } = this.core;
     counts.readBytes += length;
@@ -199,8 +218,8 @@ export class Requests {
         at += want;
         const got =
           part.length > 1 && source.readv !== undefined
-            ? await this.call((signal) => source.readv!(part, begin, signal))
-            : await this.call((signal) => source.read(part[0] as Uint8Array, begin, signal));
+            ? await calls.run((signal) => source.readv!(part, begin, signal))
+            : await calls.run((signal) => source.read(part[0] as Uint8Array, begin, signal));
         this.check(got, begin, want);
       }),
     );
@@ -267,6 +286,52 @@ export class Requests {
     }
   }
 
+  // Reads that nobody waits for any more.
+
+  /**
+   * Somebody has given up waiting. Reads that were for him, and that nobody else waits for, are not sent, or their calls are given
+   * up; what went along with them goes with them. What was asked for ahead alone stays.
+   */
+  leave(gone: Claim): void {
+    const { counts } = this.core;
+    const unsent = this.unsent(gone);
+    counts.cancelled += unsent.size;
+    if (unsent.size > 0) {
+      const dropped = this.reads.filter((r) => unsent.has(unitOf(r)));
+      this.reads = this.reads.filter((r) => !unsent.has(unitOf(r)));
+      this.letGo(dropped);
+    }
+    for (const { joined, calls } of this.sent)
+      if (!calls.over && joined.some((r) => claims(gone, r.from, r.to)) && !joined.some((r) => this.isWanted(r))) {
+        counts.cancelled++;
+        calls.giveUp();
+      }
+  }
+
+  /** What need not be sent, by unitOf. */
+  private unsent(gone: Claim): Set<Asked | number> {
+    const units = new Set<Asked | number>();
+    for (const r of this.reads) if (claims(gone, r.from, r.to)) units.add(unitOf(r));
+    for (const r of this.reads) if (units.has(unitOf(r)) && this.isWanted(r)) units.delete(unitOf(r));
+    return units;
+  }
+
+  private isWanted({ from, to }: Asked): boolean {
+    return this.claims.on(from, to);
+  }
+
+  /** Ends reads without bytes and without an error: who comes to wait for one of the folios looks again, and asks anew. */
+  private letGo(joined: Joined): void {
+    const { core, inode } = this;
+    for (const r of joined) {
+      const folios = core.foliosIn(inode.mapping, r.from, r.to);
+      core.fs.endRead(core.m, inode.mapping, r.from, r.to - r.from, false);
+      core.ended(folios, null);
+      core.forget(inode.mapping, r.from, r.to);
+      inode.ahead?.forget(r.from, r.to);
+    }
+  }
+
   // Writing.
 
   private async runWrite(joined: Joined): Promise<void> {
@@ -304,8 +369,8 @@ export class Requests {
       const piece = part[0] as Uint8Array;
       const begin = at;
       if (part.length > 1 && source.writev !== undefined)
-        await this.call((signal) => source.writev!(part, begin, signal));
-      else if (source.write !== undefined) await this.call((signal) => source.write!(piece, begin, signal));
+        await this.calls.run((signal) => source.writev!(part, begin, signal));
+      else if (source.write !== undefined) await this.calls.run((signal) => source.write!(piece, begin, signal));
       else source.writeSync!(piece, begin);
       for (const one of part) at += one.length;
     }
@@ -361,32 +426,20 @@ export class Requests {
   // Trying again.
 
   /** Does it, and again after a pause when it failed for a reason that may pass. What went wrong in the end, or null. */
-  async trying(work: () => Promise<void>): Promise<CacheError | null> {
+  async trying(work: () => Promise<void>, calls = this.calls): Promise<CacheError | null> {
     const { retry, counts } = this.core;
     const { name } = this.inode;
     try {
       // The signal ends the pauses; each call of the source has its own.
-      await this.call((signal) =>
+      await calls.run((signal) =>
         retried(name, retry, counts, signal, () => {
-          if (this.cancelled) throw new CacheError('CLOSED', `${name}: closed`, { source: name });
+          if (calls.over) throw new CacheError('CLOSED', `${name}: closed`, { source: name });
           return work();
         }),
       );
       return null;
     } catch (error) {
       return wrapped(name, error);
-    }
-  }
-
-  /** Does something that ends when nothing is waited for any longer. */
-  private async call<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const own = new AbortController();
-    if (this.cancelled) own.abort();
-    this.calls.add(own);
-    try {
-      return await work(own.signal);
-    } finally {
-      this.calls.delete(own);
     }
   }
 
@@ -403,5 +456,8 @@ function inOrder(list: Asked[]): void {
       return;
     }
 }
+
+/** What is sent or not as one: all that one call of the engine asked for; of what it asked for ahead, each by itself. */
+const unitOf = (r: Asked): Asked | number => (r.ahead ? r : r.round);
 
 const byFrom = (a: Asked, b: Asked): number => a.from - b.from;

@@ -21,7 +21,7 @@ export function wrapped(name: string, cause: unknown): CacheError {
 /**
  * Does it, and again after pauses that double, or are as long as the source asks for.
  * @param signal ends the pauses; the work must heed it itself
- * @param counts what was made again, and what failed in the end
+ * @param counts what was made again, and what failed in the end; what was given up did not fail
  * @throws the last CacheError
  */
 export async function retried<T>(
@@ -38,7 +38,7 @@ export async function retried<T>(
       const error = wrapped(name, cause);
       const ms = error.retryAfterMs ?? rules.delayMs * 2 ** tried;
       if (!error.retryable || tried >= rules.times || signal.aborted || ms > RETRY_AFTER_MAX_MS) {
-        counts.failures++;
+        if (!signal.aborted) counts.failures++;
         throw error;
       }
       counts.retries++;

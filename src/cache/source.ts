@@ -22,7 +22,8 @@ export interface SourceHints {
  *
  * Offsets and lengths are bytes. The cache never has two requests under way that touch the same bytes when one of them
  * writes; any others may overlap in time. A buffer belongs to the source until the promise settles and not afterwards:
- * a source whose request was aborted settles only when it no longer writes into it.
+ * a source whose request was aborted settles only when it no longer writes into it. A read is aborted when nobody waits for its
+ * bytes any more; what it settles with then is not looked at.
  */
 export interface Source {
   /** A path or URL, for messages. */

@@ -1,6 +1,7 @@
 /** Changes of a file: bytes, holes, its size. One at a time has the file's lock. */
 import { NO_FOLIO, PGOFF_MAX } from '../mm/ids.ts';
 import { throwIfAborted } from './abort.ts';
+import type { Claim } from './claims.ts';
 import { CacheError } from './errors.ts';
 import { type Call, DONE, FOLIO, type Handle, ROOM } from './handle.ts';
 import type { Resident } from './resident.ts';
@@ -121,15 +122,22 @@ export class Writing {
   }
 
   private async later(what: Bringing, first: number, signal: AbortSignal | undefined): Promise<number> {
+    const { claims } = this.handle.inode.requests;
+    const claim: Claim = { pos: what.at, count: what.length };
     let state = first;
     let rounds = 0;
-    for (let before = what.done; state !== DONE; state = this.round(what)) {
-      if (what.done > before) rounds = 0;
-      before = what.done;
-      if (state === FOLIO) this.handle.failed(await this.handle.folio(signal), what);
-      else if (!(await this.handle.room(rounds, signal))) rounds++;
+    claims.add(claim);
+    try {
+      for (let before = what.done; state !== DONE; state = this.round(what)) {
+        if (what.done > before) rounds = 0;
+        before = what.done;
+        if (state === FOLIO) this.handle.failed(await this.handle.folio(signal), what);
+        else if (!(await this.handle.room(rounds, signal))) rounds++;
+      }
+      return what.length;
+    } finally {
+      claims.delete(claim);
     }
-    return what.length;
   }
 
   /** Cuts the file at `size`, or lets it grow to it with zeros. */

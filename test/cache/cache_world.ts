@@ -41,6 +41,8 @@ export class CacheWorld {
   private readonly views: { view: View; from: Contents; at: number; bytes: Uint8Array }[] = [];
   private readonly faults: Faults;
   private readonly buffer = new Uint8Array(1 << 19);
+  /** Reads that nobody waits for. */
+  private readonly passing = new Set<Promise<void>>();
   private version = 0;
 
   private constructor(seed: number) {
@@ -48,13 +50,13 @@ export class CacheWorld {
     this.r = r;
     const fill = r.below(3) === 0;
     this.faults = fill
-      ? { ...NO_FAULTS, delay: r.below(6) }
+      ? { ...NO_FAULTS, delay: r.pick([r.below(6), 40]) }
       : {
           again: r.float() * 0.2,
           fatal: r.float() * 0.05,
           short: r.float() * 0.05,
           wrong: r.float() * 0.05,
-          delay: r.below(6),
+          delay: r.pick([r.below(6), r.below(6), 40]),
         };
     const large = r.below(10) === 0;
     this.pageSize = large ? 16384 : 4096;
@@ -75,7 +77,7 @@ export class CacheWorld {
     const { r, cache } = world;
     for (let i = 0; i < FILES; i++) {
       const size = r.pick([0, 1, 4095, 4096, 100_000, r.below(ROOM), r.below(ROOM)]);
-      const shape = { sync: r.below(4) === 0, vectors: r.below(2) === 0, truncates: true };
+      const shape = { sync: r.below(4) === 0, vectors: r.below(2) === 0, truncates: true, deaf: r.below(3) === 0 };
       const hints =
         r.below(2) === 0
           ? { latencyMs: 1, bytesPerSecond: r.pick([1e6, 1e8, 1e9]), parallel: r.between(1, 4) }
@@ -145,6 +147,36 @@ export class CacheWorld {
     } catch (error) {
       this.allowed(error, ...(signal === undefined ? [] : ['ABORTED']));
     }
+  }
+
+  /** A signal that is aborted in a while. */
+  private fleeting(): AbortSignal {
+    const given = new AbortController();
+    const leave = async (turns: number): Promise<void> => {
+      for (let n = turns; n > 0; n--) await Promise.resolve();
+      given.abort(new Error('enough'));
+    };
+    void leave(this.r.pick([0, this.r.below(8), this.r.below(80)]));
+    return given.signal;
+  }
+
+  /** A read that is given up while other things happen: what it brings is not looked at. */
+  private passBy(c: Contents): void {
+    const [at, length] = this.place(c, 1 << this.r.between(12, 19));
+    const signal = this.fleeting();
+    const { file } = c;
+    const kind = this.r.below(4);
+    const read = async (): Promise<void> => {
+      try {
+        if (kind === 0) await file.prefetch(at, length, { signal });
+        else if (kind === 1 && at + length <= file.size) (await file.view(at, length, { signal }))[Symbol.dispose]();
+        else await file.read(new Uint8Array(length), at, { signal });
+      } catch (error) {
+        this.allowed(error, 'ABORTED', 'CLOSED', 'PAST_END');
+      }
+    };
+    const passing = read().finally(() => this.passing.delete(passing));
+    this.passing.add(passing);
   }
 
   /** A change: made again without faults when it failed. */
@@ -219,6 +251,7 @@ export class CacheWorld {
     const { r } = this;
     const c = r.pick(this.files);
     const [at, length] = this.place(c, 1 << r.between(12, 19));
+    for (let n = r.pick([0, 0, 1, 3]); n > 0; n--) this.passBy(r.pick(this.files));
     switch (r.below(18)) {
       case 0:
       case 1:
@@ -234,11 +267,13 @@ export class CacheWorld {
         await Promise.all(Array.from({ length: r.between(2, 6) }, () => this.read(c, ...this.place(c, 60_000))));
         return;
       case 5: {
-        const given = new AbortController();
-        const all = [this.read(c, at, length, given.signal), this.read(c, at, length)];
-        for (let n = r.below(8); n > 0; n--) await Promise.resolve();
-        given.abort(new Error('enough'));
-        await Promise.all(all);
+        // Some leave, some come late, most want the same.
+        const one = async (): Promise<void> => {
+          for (let n = r.pick([0, 0, r.below(40)]); n > 0; n--) await Promise.resolve();
+          const place = r.below(3) > 0 ? ([at, length] as const) : this.place(c, 60_000);
+          await this.read(c, ...place, r.below(3) > 0 ? this.fleeting() : undefined);
+        };
+        await Promise.all(Array.from({ length: r.between(1, 6) }, one));
         return;
       }
       case 6:
@@ -270,9 +305,10 @@ export class CacheWorld {
         return;
       case 15:
         try {
-          await c.file.prefetch(at, length);
+          const signal = r.below(2) === 0 ? this.fleeting() : undefined;
+          await c.file.prefetch(at, length, { signal });
         } catch (error) {
-          this.allowed(error);
+          this.allowed(error, 'ABORTED');
         }
         return;
       case 16:
@@ -363,7 +399,7 @@ export class CacheWorld {
   }
 
   check(idle: boolean): void {
-    if (this.views.length > 0) return;
+    if (this.views.length + this.passing.size > 0) return;
     checkMachine(this.cache.unsafeInternals.m, idle);
   }
 
@@ -371,6 +407,7 @@ export class CacheWorld {
   async end(): Promise<void> {
     for (const held of this.views.splice(0)) held.view[Symbol.dispose]();
     await this.calmly(async () => {
+      await Promise.all(this.passing);
       for (const c of this.files) {
         await this.sync(c);
         await this.read(c, 0, c.size);

@@ -20,6 +20,8 @@ export interface Shape {
   readonly sync: boolean;
   readonly vectors: boolean;
   readonly truncates: boolean;
+  /** Goes on with what was given up. */
+  readonly deaf?: boolean;
 }
 
 export class FaultySource implements Source {
@@ -33,6 +35,7 @@ export class FaultySource implements Source {
   /** Requests under way as [from, to, writes], to see that none overlaps a write. */
   private readonly active = new Set<readonly [number, number, boolean]>();
   private readonly r: Prng;
+  private readonly deaf: boolean;
   readonly readSync?: (into: Uint8Array, at: number) => number;
   readonly writeSync?: (from: Uint8Array, at: number) => void;
   readonly truncateSync?: (size: number) => void;
@@ -45,6 +48,7 @@ export class FaultySource implements Source {
   constructor(name: string, size: number, room: number, r: Prng, shape: Shape, hints?: SourceHints) {
     this.name = name;
     this.r = r;
+    this.deaf = shape.deaf === true;
     this.size = size;
     this.bytes = new Uint8Array(room);
     for (let i = 0; i < size; i++) this.bytes[i] = (Math.imul(i, 0x9e3779b1) >>> 11) & 0xff;
@@ -127,7 +131,7 @@ export class FaultySource implements Source {
     this.active.add(mine);
     try {
       await this.late();
-      if (signal?.aborted === true) throw new CacheError('ABORTED', 'given up');
+      if (signal?.aborted === true && !this.deaf) throw new CacheError('ABORTED', 'given up');
       this.mayFail(writes ? 'write' : 'read', at);
       return work();
     } finally {

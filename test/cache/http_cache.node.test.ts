@@ -164,6 +164,28 @@ describe('requests', () => {
     await cache.close();
   });
 
+  test('when everybody has left the connection is ended, what is queued is not sent, and who is left gets his bytes', async () => {
+    const at = url('-,stall');
+    const { cache, file, read } = await opened(at, { hints: { latencyMs: 1, bytesPerSecond: 1e7, parallel: 1 } });
+    const abort = new AbortController();
+    const { signal } = abort;
+    const tiles = [10, 14, 18, 22, 26].map((tile) =>
+      failsWith(Promise.resolve(file.read(new Uint8Array(3000), tile * 100_000, { signal })), 'ABORTED'),
+    );
+    await expect.poll(() => server.asked(at).length).toBe(2);
+    const stays = read(1_600_000, 3000);
+    abort.abort();
+    await Promise.all(tiles);
+    expect(await stays).toBe(3000);
+    await expect.poll(() => server.asked(at)[1]?.left).toBe(true);
+    expect(server.asked(at).length).toBe(3);
+    expect(cache.stats().requests).toMatchObject({ cancelled: 5, failures: 0, retries: 0 });
+    // What was given up is asked for anew.
+    expect(await read(1_000_000, 3000)).toBe(3000);
+    expect(server.asked(at).length).toBe(4);
+    await cache.close();
+  });
+
   test('closing ends what is under way', async () => {
     const { cache, file } = await opened(url('-,stall'));
     const read = failsWith(Promise.resolve(file.read(new Uint8Array(10), 1_000_000)), 'CLOSED');

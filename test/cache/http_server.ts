@@ -59,6 +59,8 @@ export interface Logged {
   status: number;
   /** Bytes of the body given to the connection. */
   sent: number;
+  /** The client has left before the answer was complete. */
+  left: boolean;
 }
 
 interface Version {
@@ -133,7 +135,11 @@ export class FaultServer {
       headers: request.headers,
       status: 0,
       sent: 0,
+      left: false,
     };
+    response.on('close', () => {
+      entry.left = !response.writableFinished;
+    });
     this.log.push(entry);
     for (const [name, value] of Object.entries(crossOrigin)) response.setHeader(name, value);
     await respond({ request, response, url, entry, version }, fault as Fault | '-');
