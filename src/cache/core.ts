@@ -90,6 +90,7 @@ export class Core implements Io {
 
   private readonly freeMappings: MappingId[] = [];
   private readonly freeFiles: FileId[] = [];
+  private readonly freeGroups: number[] = [];
   private readonly waiting = new Map<number, Wake[]>();
   private anyone: (() => void)[] = [];
   /** Files with requests that nobody has carried out yet. */
@@ -167,7 +168,19 @@ export class Core implements Io {
 
   /** A group of so many pages; its number. */
   newGroup(pages: number): number {
-    return memcgCreate(this.m, pages);
+    const { memcgs } = this.m;
+    // A row whose folios are all gone: a view may outlive the group of its file.
+    const i = this.freeGroups.findIndex((group) => memcgs.usage[group] === 0);
+    if (i < 0) return memcgCreate(this.m, pages);
+    const used = this.freeGroups.splice(i, 1)[0] as number;
+    memcgs.max[used] = pages;
+    return used;
+  }
+
+  /** No file belongs to the group any more. What it has counted stays: what reclaim compares it with does so, too. */
+  dropGroup(group: number): void {
+    lruAddDrain(this.m);
+    this.freeGroups.push(group);
   }
 
   // Requests of the engine.

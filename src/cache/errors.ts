@@ -7,6 +7,8 @@ export type CacheErrorCode =
   | 'PAST_END'
   /** The file, the group or the cache has been closed. */
   | 'CLOSED'
+  /** A group is to be closed and files of it are open, or not closed to the end. */
+  | 'IN_USE'
   /** A write to a source that cannot write. */
   | 'READ_ONLY'
   /** An option that cannot be: a budget of no bytes, a page size that is none of the three. */

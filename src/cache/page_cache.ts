@@ -149,7 +149,9 @@ export class PageCache {
   /** A part of the budget that files can be opened in. */
   group(name: string, o: { readonly memory: string | number }): CacheGroup {
     if (this.core.closed) throw this.isClosed();
-    const group = new CacheGroup(this.core, name, o.memory);
+    const group = new CacheGroup(this.core, name, o.memory, (closed) => {
+      this.groups.splice(this.groups.indexOf(closed), 1);
+    });
     this.groups.push(group);
     return group;
   }
@@ -184,6 +186,7 @@ export class PageCache {
     if (this.core.closed) throw this.isClosed();
     if (o.group !== undefined && !o.group.belongsTo(this.core))
       throw new CacheError('CLOSED', `group '${o.group.name}' belongs to another cache`);
+    if (o.group?.closed) throw new CacheError('CLOSED', `group '${o.group.name}' is closed`);
   }
 
   private isClosed(): CacheError {

@@ -190,6 +190,38 @@ describe('what is cached', () => {
     expect(cache.stats().groups.small?.memory).toBe(MIB);
   });
 
+  test('goes with the files of a group, and then the group can go', async () => {
+    const cache = new PageCache({ memory: '8MiB', retry });
+    const { m } = cache.unsafeInternals;
+    const rows = new Set<number>();
+    let view: View | undefined;
+    for (let i = 0; i < 20; i++) {
+      const memory = (70 + i) * PAGE;
+      const group = cache.group(`g${i}`, { memory });
+      rows.add(group.id);
+      const source = new GateSource(MIB);
+      const file = await cache.open(source, { group });
+      for (let at = 0; at < MIB; at += 65536) await expectBytes(file, source, at, 65536);
+      expect(group.residentBytes).toBeGreaterThan(0);
+      expect(group.residentBytes).toBeLessThanOrEqual(memory);
+      // One view outlives its file and its group: their row waits for it.
+      if (i === 5) view = await file.view(500_000, 100);
+      if (i === 12) view?.[Symbol.dispose]();
+      expect(await codeOf(() => group.close())).toBe('IN_USE');
+      const closing = file.close();
+      expect(await codeOf(() => group.close())).toBe('IN_USE');
+      await closing;
+      group.close();
+      group.close();
+      expect(group.residentBytes).toBe(0);
+      expect(await codeOf(() => cache.open(source, { group }))).toBe('CLOSED');
+      expect(cache.stats().groups).toEqual({});
+      checkMachine(m, view === undefined || i >= 12);
+    }
+    expect(rows.size).toBe(2);
+    await cache.close();
+  });
+
   test('is held by a view, whatever comes', async () => {
     const source = new GateSource(8 * MIB);
     const { file, core } = await opened(source, '2MiB');
