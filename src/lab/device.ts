@@ -20,8 +20,6 @@ const WRITE_LATENCY_NS = 120e3;
 const READ_NS_PER_BYTE = 0.25;
 /** From the end of a request until who waits for it runs again. */
 const WAKE_NS = 30e3;
-/** What the reader's own processor does for a request that is not waited for: the host is told of each. */
-const READ_SUBMIT_NS = 10e3;
 const WRITE_NS_PER_BYTE = 0.5;
 /** The device's own cache to the medium. */
 const FLUSH_NS = 100e3;
@@ -85,7 +83,6 @@ export class Device implements Io {
     this.count(this.readSizes, length);
     const takes = READ_LATENCY_NS + length * READ_NS_PER_BYTE;
     if (ahead) {
-      this.m.now += READ_SUBMIT_NS;
       // Latencies pass at the same time, bytes come one request after the other.
       this.readsBusy = Math.max(this.m.now, this.readsBusy) + length * READ_NS_PER_BYTE;
       this.push({ write: false, swap: 0, mapping, offset, length, ends: this.readsBusy + READ_LATENCY_NS });
