@@ -120,6 +120,8 @@ export function pastEnd({ name, size }: Inode, at: number, length: number): Cach
 }
 
 const HOLD_BYTES = 2 ** 18;
+/** Times that a page came and was gone before it could be held: after so many there is no room. */
+const FRUITLESS_MAX = 64;
 
 async function viewLater(
   inode: Inode,
@@ -135,13 +137,22 @@ async function viewLater(
   if (whole !== null) return whole;
   // A part of it has gone again: hold what comes.
   const held: View[] = [];
+  const page = core.m.config.pageSize;
+  let most = HOLD_BYTES;
+  let fruitless = 0;
   try {
     for (let pos = at; pos < at + length; ) {
-      const n = Math.min(HOLD_BYTES, at + length - pos);
+      const n = Math.min(most, at + length - pos);
       const read = touch(pos, n);
       if ((typeof read === 'number' ? read : await read) < n) throw pastEnd(inode, at, length);
       const part = take(core, mapping, pos, n);
-      if (part === null) continue;
+      if (part === null) {
+        // Where there is little room, the end of a piece may take that of its beginning.
+        most = Math.max(page, most >> 1);
+        if (most === page && ++fruitless === FRUITLESS_MAX) throw core.noRoom(inode.name);
+        continue;
+      }
+      fruitless = 0;
       held.push(part);
       pos += n;
     }

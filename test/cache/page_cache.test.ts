@@ -190,6 +190,18 @@ describe('what is cached', () => {
     expect(cache.stats().groups.small?.memory).toBe(MIB);
   });
 
+  test('a view that the group has no room for is refused, one that fits is given', async () => {
+    const { cache } = await opened(new GateSource(MIB));
+    const group = cache.group('narrow', { memory: 70 * PAGE });
+    const source = new GateSource(MIB);
+    const file = await cache.open(source, { group });
+    expect(await codeOf(() => file.view(0, 128 * PAGE))).toBe('BUDGET');
+    const view = await file.view(5 * PAGE, 40 * PAGE);
+    expect(same(view.bytes, source.bytes.subarray(5 * PAGE, 45 * PAGE))).toBe(true);
+    view[Symbol.dispose]();
+    await cache.close();
+  });
+
   test('goes with the files of a group, and then the group can go', async () => {
     const cache = new PageCache({ memory: '8MiB', retry });
     const { m } = cache.unsafeInternals;
